@@ -2862,8 +2862,10 @@ func (x *Linked) GetDevice() uint32 {
 }
 
 type DeviceList struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Devices       []*v1.DeviceRow        `protobuf:"bytes,1,rep,name=devices,proto3" json:"devices,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Devices []*v1.DeviceRow        `protobuf:"bytes,1,rep,name=devices,proto3" json:"devices,omitempty"`
+	// time is the highest in the asker's mailbox; a send of its comes after it.
+	Time          uint64 `protobuf:"varint,2,opt,name=time,proto3" json:"time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2903,6 +2905,13 @@ func (x *DeviceList) GetDevices() []*v1.DeviceRow {
 		return x.Devices
 	}
 	return nil
+}
+
+func (x *DeviceList) GetTime() uint64 {
+	if x != nil {
+		return x.Time
+	}
+	return 0
 }
 
 // ProfileView is a profile as the asker may see it.
@@ -3164,10 +3173,11 @@ const file_rookery_node_v1_node_proto_rawDesc = "" +
 	"\vCredentials\x12\x1a\n" +
 	"\bpassword\x18\x01 \x01(\tR\bpassword\" \n" +
 	"\x06Linked\x12\x16\n" +
-	"\x06device\x18\x01 \x01(\rR\x06device\"C\n" +
+	"\x06device\x18\x01 \x01(\rR\x06device\"W\n" +
 	"\n" +
 	"DeviceList\x125\n" +
-	"\adevices\x18\x01 \x03(\v2\x1b.rookery.store.v1.DeviceRowR\adevices\"w\n" +
+	"\adevices\x18\x01 \x03(\v2\x1b.rookery.store.v1.DeviceRowR\adevices\x12\x12\n" +
+	"\x04time\x18\x02 \x01(\x04R\x04time\"w\n" +
 	"\vProfileView\x123\n" +
 	"\aprofile\x18\x01 \x01(\v2\x19.rookery.store.v1.ProfileR\aprofile\x12\x16\n" +
 	"\x06online\x18\x02 \x01(\bR\x06online\x12\x1b\n" +

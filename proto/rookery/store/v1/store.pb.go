@@ -317,8 +317,9 @@ type Accept struct {
 	Device uint32                 `protobuf:"varint,2,opt,name=device,proto3" json:"device,omitempty"`
 	Sender *Sender                `protobuf:"bytes,3,opt,name=sender,proto3" json:"sender,omitempty"`
 	// result of this send, kept in slot sender.accepted modulo the window.
-	Result        *Result `protobuf:"bytes,4,opt,name=result,proto3" json:"result,omitempty"`
-	Entry         *Entry  `protobuf:"bytes,5,opt,name=entry,proto3" json:"entry,omitempty"`
+	Result        *Result     `protobuf:"bytes,4,opt,name=result,proto3" json:"result,omitempty"`
+	Entry         *Entry      `protobuf:"bytes,5,opt,name=entry,proto3" json:"entry,omitempty"`
+	Mailbox       *MailboxRow `protobuf:"bytes,6,opt,name=mailbox,proto3" json:"mailbox,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -388,6 +389,13 @@ func (x *Accept) GetEntry() *Entry {
 	return nil
 }
 
+func (x *Accept) GetMailbox() *MailboxRow {
+	if x != nil {
+		return x.Mailbox
+	}
+	return nil
+}
+
 // Append adds an entry that is not a message accepted here: a copy of what
 // another device sent, a receipt, a device event.
 type Append struct {
@@ -397,6 +405,7 @@ type Append struct {
 	Replaces uint64 `protobuf:"varint,2,opt,name=replaces,proto3" json:"replaces,omitempty"`
 	// receipt_row is the state behind a receipt entry.
 	ReceiptRow    *ReceiptRow `protobuf:"bytes,3,opt,name=receipt_row,json=receiptRow,proto3" json:"receipt_row,omitempty"`
+	Mailbox       *MailboxRow `protobuf:"bytes,4,opt,name=mailbox,proto3" json:"mailbox,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -452,17 +461,22 @@ func (x *Append) GetReceiptRow() *ReceiptRow {
 	return nil
 }
 
+func (x *Append) GetMailbox() *MailboxRow {
+	if x != nil {
+		return x.Mailbox
+	}
+	return nil
+}
+
 // Progress moves cursors and watermarks and deletes what is done with.
 type Progress struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Cursors []*Cursor              `protobuf:"bytes,1,rep,name=cursors,proto3" json:"cursors,omitempty"`
 	// head is the lowest seq that may still be stored.
 	Head uint64 `protobuf:"varint,2,opt,name=head,proto3" json:"head,omitempty"`
-	// acked is the highest seq that any device ever acked.
-	Acked uint64 `protobuf:"varint,3,opt,name=acked,proto3" json:"acked,omitempty"`
 	// deleted are the seqs of the entries to delete.
-	Deleted       []uint64     `protobuf:"varint,4,rep,packed,name=deleted,proto3" json:"deleted,omitempty"`
-	Watermarks    []*Watermark `protobuf:"bytes,5,rep,name=watermarks,proto3" json:"watermarks,omitempty"`
+	Deleted       []uint64     `protobuf:"varint,3,rep,packed,name=deleted,proto3" json:"deleted,omitempty"`
+	Watermarks    []*Watermark `protobuf:"bytes,4,rep,name=watermarks,proto3" json:"watermarks,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -507,13 +521,6 @@ func (x *Progress) GetCursors() []*Cursor {
 func (x *Progress) GetHead() uint64 {
 	if x != nil {
 		return x.Head
-	}
-	return 0
-}
-
-func (x *Progress) GetAcked() uint64 {
-	if x != nil {
-		return x.Acked
 	}
 	return 0
 }
@@ -1393,11 +1400,10 @@ func (x *MailboxRow) GetLastTime() uint64 {
 	return 0
 }
 
-// HeadRow: where the mailbox begins, and the highest seq any device acked.
+// HeadRow: where the mailbox begins.
 type HeadRow struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Head          uint64                 `protobuf:"varint,1,opt,name=head,proto3" json:"head,omitempty"`
-	Acked         uint64                 `protobuf:"varint,2,opt,name=acked,proto3" json:"acked,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1435,13 +1441,6 @@ func (*HeadRow) Descriptor() ([]byte, []int) {
 func (x *HeadRow) GetHead() uint64 {
 	if x != nil {
 		return x.Head
-	}
-	return 0
-}
-
-func (x *HeadRow) GetAcked() uint64 {
-	if x != nil {
-		return x.Acked
 	}
 	return 0
 }
@@ -1902,7 +1901,7 @@ func (x *Profile) GetLastSeen() Profile_Privacy {
 	return Profile_EVERYONE
 }
 
-// SeenRow: when the user was last online.
+// SeenRow: when a device was last online.
 type SeenRow struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	LastSeen      uint64                 `protobuf:"varint,1,opt,name=last_seen,json=lastSeen,proto3" json:"last_seen,omitempty"` // Unix milliseconds
@@ -2038,25 +2037,26 @@ const file_rookery_store_v1_store_proto_rawDesc = "" +
 	"outboxTrim\x12<\n" +
 	"\n" +
 	"inbox_mark\x18\b \x01(\v2\x1b.rookery.store.v1.InboxMarkH\x00R\tinboxMarkB\x04\n" +
-	"\x02op\"\xc7\x01\n" +
+	"\x02op\"\xff\x01\n" +
 	"\x06Accept\x12\x12\n" +
 	"\x04peer\x18\x01 \x01(\tR\x04peer\x12\x16\n" +
 	"\x06device\x18\x02 \x01(\rR\x06device\x120\n" +
 	"\x06sender\x18\x03 \x01(\v2\x18.rookery.store.v1.SenderR\x06sender\x120\n" +
 	"\x06result\x18\x04 \x01(\v2\x18.rookery.store.v1.ResultR\x06result\x12-\n" +
-	"\x05entry\x18\x05 \x01(\v2\x17.rookery.store.v1.EntryR\x05entry\"\x92\x01\n" +
+	"\x05entry\x18\x05 \x01(\v2\x17.rookery.store.v1.EntryR\x05entry\x126\n" +
+	"\amailbox\x18\x06 \x01(\v2\x1c.rookery.store.v1.MailboxRowR\amailbox\"\xca\x01\n" +
 	"\x06Append\x12-\n" +
 	"\x05entry\x18\x01 \x01(\v2\x17.rookery.store.v1.EntryR\x05entry\x12\x1a\n" +
 	"\breplaces\x18\x02 \x01(\x04R\breplaces\x12=\n" +
 	"\vreceipt_row\x18\x03 \x01(\v2\x1c.rookery.store.v1.ReceiptRowR\n" +
-	"receiptRow\"\xbf\x01\n" +
+	"receiptRow\x126\n" +
+	"\amailbox\x18\x04 \x01(\v2\x1c.rookery.store.v1.MailboxRowR\amailbox\"\xa9\x01\n" +
 	"\bProgress\x122\n" +
 	"\acursors\x18\x01 \x03(\v2\x18.rookery.store.v1.CursorR\acursors\x12\x12\n" +
-	"\x04head\x18\x02 \x01(\x04R\x04head\x12\x14\n" +
-	"\x05acked\x18\x03 \x01(\x04R\x05acked\x12\x18\n" +
-	"\adeleted\x18\x04 \x03(\x04R\adeleted\x12;\n" +
+	"\x04head\x18\x02 \x01(\x04R\x04head\x12\x18\n" +
+	"\adeleted\x18\x03 \x03(\x04R\adeleted\x12;\n" +
 	"\n" +
-	"watermarks\x18\x05 \x03(\v2\x1b.rookery.store.v1.WatermarkR\n" +
+	"watermarks\x18\x04 \x03(\v2\x1b.rookery.store.v1.WatermarkR\n" +
 	"watermarks\"<\n" +
 	"\x03Row\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\fR\x03key\x12\x19\n" +
@@ -2118,10 +2118,9 @@ const file_rookery_store_v1_store_proto_rawDesc = "" +
 	"\n" +
 	"MailboxRow\x12\x19\n" +
 	"\blast_seq\x18\x01 \x01(\x04R\alastSeq\x12\x1b\n" +
-	"\tlast_time\x18\x02 \x01(\x04R\blastTime\"3\n" +
+	"\tlast_time\x18\x02 \x01(\x04R\blastTime\"\x1d\n" +
 	"\aHeadRow\x12\x12\n" +
-	"\x04head\x18\x01 \x01(\x04R\x04head\x12\x14\n" +
-	"\x05acked\x18\x02 \x01(\x04R\x05acked\"l\n" +
+	"\x04head\x18\x01 \x01(\x04R\x04head\"l\n" +
 	"\x06Sender\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x04R\asession\x12\x16\n" +
 	"\x06number\x18\x02 \x01(\x04R\x06number\x12\x1a\n" +
@@ -2225,28 +2224,30 @@ var file_rookery_store_v1_store_proto_depIdxs = []int32{
 	19, // 8: rookery.store.v1.Accept.sender:type_name -> rookery.store.v1.Sender
 	20, // 9: rookery.store.v1.Accept.result:type_name -> rookery.store.v1.Result
 	11, // 10: rookery.store.v1.Accept.entry:type_name -> rookery.store.v1.Entry
-	11, // 11: rookery.store.v1.Append.entry:type_name -> rookery.store.v1.Entry
-	22, // 12: rookery.store.v1.Append.receipt_row:type_name -> rookery.store.v1.ReceiptRow
-	23, // 13: rookery.store.v1.Progress.cursors:type_name -> rookery.store.v1.Cursor
-	21, // 14: rookery.store.v1.Progress.watermarks:type_name -> rookery.store.v1.Watermark
-	10, // 15: rookery.store.v1.OutboxPut.step:type_name -> rookery.store.v1.Step
-	12, // 16: rookery.store.v1.Step.copy:type_name -> rookery.store.v1.Message
-	21, // 17: rookery.store.v1.Step.watermark:type_name -> rookery.store.v1.Watermark
-	12, // 18: rookery.store.v1.Entry.message:type_name -> rookery.store.v1.Message
-	14, // 19: rookery.store.v1.Entry.receipt:type_name -> rookery.store.v1.Receipt
-	16, // 20: rookery.store.v1.Entry.device_event:type_name -> rookery.store.v1.DeviceEvent
-	13, // 21: rookery.store.v1.Message.payloads:type_name -> rookery.store.v1.DevicePayload
-	15, // 22: rookery.store.v1.Receipt.undelivered:type_name -> rookery.store.v1.Range
-	27, // 23: rookery.store.v1.DeviceEvent.linked:type_name -> rookery.store.v1.DeviceRow
-	15, // 24: rookery.store.v1.Watermark.undelivered:type_name -> rookery.store.v1.Range
-	14, // 25: rookery.store.v1.ReceiptRow.receipt:type_name -> rookery.store.v1.Receipt
-	25, // 26: rookery.store.v1.AccountRow.profile:type_name -> rookery.store.v1.Profile
-	0,  // 27: rookery.store.v1.Profile.last_seen:type_name -> rookery.store.v1.Profile.Privacy
-	28, // [28:28] is the sub-list for method output_type
-	28, // [28:28] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	17, // 11: rookery.store.v1.Accept.mailbox:type_name -> rookery.store.v1.MailboxRow
+	11, // 12: rookery.store.v1.Append.entry:type_name -> rookery.store.v1.Entry
+	22, // 13: rookery.store.v1.Append.receipt_row:type_name -> rookery.store.v1.ReceiptRow
+	17, // 14: rookery.store.v1.Append.mailbox:type_name -> rookery.store.v1.MailboxRow
+	23, // 15: rookery.store.v1.Progress.cursors:type_name -> rookery.store.v1.Cursor
+	21, // 16: rookery.store.v1.Progress.watermarks:type_name -> rookery.store.v1.Watermark
+	10, // 17: rookery.store.v1.OutboxPut.step:type_name -> rookery.store.v1.Step
+	12, // 18: rookery.store.v1.Step.copy:type_name -> rookery.store.v1.Message
+	21, // 19: rookery.store.v1.Step.watermark:type_name -> rookery.store.v1.Watermark
+	12, // 20: rookery.store.v1.Entry.message:type_name -> rookery.store.v1.Message
+	14, // 21: rookery.store.v1.Entry.receipt:type_name -> rookery.store.v1.Receipt
+	16, // 22: rookery.store.v1.Entry.device_event:type_name -> rookery.store.v1.DeviceEvent
+	13, // 23: rookery.store.v1.Message.payloads:type_name -> rookery.store.v1.DevicePayload
+	15, // 24: rookery.store.v1.Receipt.undelivered:type_name -> rookery.store.v1.Range
+	27, // 25: rookery.store.v1.DeviceEvent.linked:type_name -> rookery.store.v1.DeviceRow
+	15, // 26: rookery.store.v1.Watermark.undelivered:type_name -> rookery.store.v1.Range
+	14, // 27: rookery.store.v1.ReceiptRow.receipt:type_name -> rookery.store.v1.Receipt
+	25, // 28: rookery.store.v1.AccountRow.profile:type_name -> rookery.store.v1.Profile
+	0,  // 29: rookery.store.v1.Profile.last_seen:type_name -> rookery.store.v1.Profile.Privacy
+	30, // [30:30] is the sub-list for method output_type
+	30, // [30:30] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_rookery_store_v1_store_proto_init() }

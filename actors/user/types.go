@@ -1,0 +1,139 @@
+package user
+
+import (
+	"google.golang.org/protobuf/proto"
+
+	nodepb "github.com/rookery-im/rookery/proto/rookery/node/v1"
+	storepb "github.com/rookery-im/rookery/proto/rookery/store/v1"
+)
+
+// Context is what a step may know of the world.
+type Context struct {
+	// Now is the leader's wall clock, Unix milliseconds.
+	Now uint64
+	// Expiry is the time up to which entries may be expired: Now, or 0 while
+	// the clock is not trusted.
+	Expiry uint64
+	// Session is a number never given before in this shard: term<<32 | counter.
+	Session uint64
+	// OutboxFull is set while the shard's outbox takes no further step.
+	OutboxFull bool
+}
+
+// Tick is the input at a user's deadline: expire what is due.
+type Tick struct{}
+
+// Laziness says whether an output's mutations may wait for company.
+type Laziness uint8
+
+// Eager outputs are proposed at once, Lazy ones within limits.LazyDelay.
+const (
+	Eager Laziness = iota
+	Lazy
+)
+
+func (l Laziness) String() string {
+	if l == Lazy {
+		return "lazy"
+	}
+	return "eager"
+}
+
+// Output of a step. Mutations are absolute and belong into one batch, in
+// order; effects wait for that batch unless their type says otherwise.
+type Output struct {
+	Mutations []*storepb.Mutation
+	Laziness  Laziness
+	Effects   []Effect
+}
+
+// Effect is something to be done outside the core.
+type Effect interface{ effect() }
+
+// ToConn tells a session or a REST request something, once the batch is durable.
+type ToConn struct {
+	Conn uint64
+	Msg  proto.Message
+}
+
+// Ephemeral tells a session something at once: typing, presence, signals.
+type Ephemeral struct {
+	Conn uint64
+	Msg  proto.Message
+}
+
+// ReadPage sends the entries after After, up to and including UpTo, to a
+// session as a nodepb.Page, or with Request set as the nodepb.Answer to a REST
+// request: entries that Device skips are left out, and so are those that do
+// not match Peer and ID where set. The entries are read once the batch is
+// applied, before any later one is.
+type ReadPage struct {
+	Conn    uint64
+	Session uint64
+	Request uint64
+	Device  uint32
+	After   uint64
+	UpTo    uint64
+	End     bool
+	Peer    string
+	ID      []byte
+}
+
+// Relay is a step for an actor in any shard; the host numbers it into the
+// outbox within the same batch. It makes the batch one with mutations.
+type Relay struct {
+	Step *storepb.Step
+}
+
+// PresenceChanged tells those who watch this user.
+type PresenceChanged struct {
+	Online   bool
+	LastSeen uint64 // Unix milliseconds
+}
+
+// AddWatch puts a session of another user among those who are told.
+type AddWatch struct {
+	Conn    uint64
+	Watcher string
+}
+
+// DropWatch ends the watch of one session.
+type DropWatch struct{ Conn uint64 }
+
+// DropWatcher ends the watches of one user, or of all where User is empty;
+// their sessions are told once more, that nothing is shown.
+type DropWatcher struct{ User string }
+
+func (ToConn) effect()          {}
+func (Ephemeral) effect()       {}
+func (ReadPage) effect()        {}
+func (Relay) effect()           {}
+func (PresenceChanged) effect() {}
+func (AddWatch) effect()        {}
+func (DropWatch) effect()       {}
+func (DropWatcher) effect()     {}
+
+// Attachment of a device: which session it has, and what that was pushed. It
+// survives hibernation, outside the state, and dies with the term.
+type Attachment struct {
+	Conn    uint64
+	Session uint64
+	// Pushed is the last seq handed to the session.
+	Pushed uint64
+	Device uint32
+	// Live: the session has had everything up to Pushed and is sent entries as
+	// they come. Otherwise it pulls.
+	Live bool
+}
+
+// Rows reads the rows of one user.
+type Rows interface {
+	// Scan calls fn for each row of the kind whose suffix begins with prefix,
+	// ascending, until fn fails.
+	Scan(kind byte, prefix []byte, fn func(suffix, value []byte) error) error
+}
+
+// origin is what every frame of a session carries.
+type origin interface {
+	GetOrigin() *nodepb.Origin
+}

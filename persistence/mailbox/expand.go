@@ -1,0 +1,144 @@
+package mailbox
+
+import (
+	"fmt"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/rookery-im/rookery/internal/limits"
+	storepb "github.com/rookery-im/rookery/proto/rookery/store/v1"
+)
+
+// Writer takes the rows that a mutation writes, each with its absolute value.
+type Writer interface {
+	Put(key, value []byte)
+	// PutNew is a Put of a key that no log entry before this one ever wrote.
+	PutNew(key, value []byte)
+	Delete(key []byte)
+}
+
+// Expand writes the rows of one mutation. It reads nothing, so that replaying
+// a log over rows that are partly ahead of it ends in the same rows.
+func Expand(space Space, m *storepb.Mutation, w Writer) error {
+	x := expander{space: space, user: m.GetUser(), w: w}
+	switch op := m.GetOp().(type) {
+	case *storepb.Mutation_Accept:
+		x.accept(op.Accept)
+	case *storepb.Mutation_Append:
+		x.append(op.Append)
+	case *storepb.Mutation_Progress:
+		x.progress(op.Progress)
+	case *storepb.Mutation_Row:
+		x.row(op.Row)
+	case *storepb.Mutation_OutboxPut:
+		x.outboxPut(op.OutboxPut)
+	case *storepb.Mutation_OutboxTrim:
+		for n := op.OutboxTrim.GetFirst(); n <= op.OutboxTrim.GetLast(); n++ {
+			w.Delete(OutboxKey(space, op.OutboxTrim.GetShard(), n))
+		}
+	case *storepb.Mutation_InboxMark:
+		x.put(Inbox, U32(op.InboxMark.GetShard()), op.InboxMark)
+	default:
+		return fmt.Errorf("mailbox: mutation of unknown kind %T; was it written by a newer version?", op)
+	}
+	return x.err
+}
+
+type expander struct {
+	space Space
+	user  string
+	w     Writer
+	err   error
+}
+
+func (x *expander) encode(m proto.Message) []byte {
+	b, err := proto.Marshal(m)
+	if err != nil && x.err == nil {
+		x.err = fmt.Errorf("mailbox: encode row: %w", err)
+	}
+	return b
+}
+
+func (x *expander) put(kind Kind, suffix []byte, m proto.Message) {
+	x.w.Put(x.space.Key(x.user, kind, suffix...), x.encode(m))
+}
+
+func (x *expander) entry(e *storepb.Entry) {
+	x.w.PutNew(x.space.Key(x.user, Entry, U64(e.GetSeq())...), x.encode(e))
+}
+
+func (x *expander) accept(a *storepb.Accept) {
+	snd := a.GetSender()
+	x.put(Sender, SenderSuffix(a.GetPeer(), a.GetDevice()), snd)
+	slot := byte(snd.GetAccepted() % limits.IdempotencyWindow)
+	x.put(Result, ResultSuffix(a.GetPeer(), a.GetDevice(), slot), a.GetResult())
+	x.put(Mailbox, nil, a.GetMailbox())
+	if e := a.GetEntry(); e != nil {
+		x.entry(e)
+	}
+}
+
+func (x *expander) append(a *storepb.Append) {
+	if n := a.GetReplaces(); n != 0 {
+		x.w.Delete(x.space.Key(x.user, Entry, U64(n)...))
+	}
+	x.entry(a.GetEntry())
+	x.put(Mailbox, nil, a.GetMailbox())
+	if r := a.GetReceiptRow(); r != nil {
+		x.put(Receipt, ReceiptSuffix(r.GetReceipt().GetPeer(), r.GetReceipt().GetBy()), r)
+	}
+}
+
+func (x *expander) progress(p *storepb.Progress) {
+	for _, c := range p.GetCursors() {
+		x.put(Cursor, U32(c.GetDevice()), c)
+	}
+	for _, seq := range p.GetDeleted() {
+		x.w.Delete(x.space.Key(x.user, Entry, U64(seq)...))
+	}
+	for _, m := range p.GetWatermarks() {
+		x.put(Watermark, Peer(m.GetPeer()), m)
+	}
+	if p.GetHead() != 0 {
+		x.put(Head, nil, &storepb.HeadRow{Head: p.GetHead()})
+	}
+}
+
+func (x *expander) row(r *storepb.Row) {
+	if len(r.GetKey()) == 0 {
+		x.err = fmt.Errorf("mailbox: row without a key")
+		return
+	}
+	key := append(x.space.User(x.user), r.GetKey()...)
+	if r.Value == nil {
+		x.w.Delete(key)
+		return
+	}
+	x.w.Put(key, r.GetValue())
+}
+
+func (x *expander) outboxPut(o *storepb.OutboxPut) {
+	x.w.PutNew(OutboxKey(x.space, o.GetShard(), o.GetNumber()), x.encode(o.GetStep()))
+	x.put(OutboxNumber, U32(o.GetShard()), &storepb.InboxMark{Shard: o.GetShard(), Number: o.GetNumber()})
+}
+
+// OutboxKey of one step to a shard.
+func OutboxKey(space Space, to uint32, number uint64) []byte {
+	return space.Key("", Outbox, append(U32(to), U64(number)...)...)
+}
+
+// RowOf makes the mutation that writes one row of a user; a nil value deletes it.
+func RowOf(user string, kind Kind, suffix []byte, value proto.Message) (*storepb.Mutation, error) {
+	r := &storepb.Row{Key: append([]byte{byte(kind)}, suffix...)}
+	if value != nil {
+		b, err := proto.Marshal(value)
+		if err != nil {
+			return nil, fmt.Errorf("mailbox: encode row: %w", err)
+		}
+		if b == nil {
+			b = []byte{}
+		}
+		r.Value = b
+	}
+	return &storepb.Mutation{User: user, Op: &storepb.Mutation_Row{Row: r}}, nil
+}
