@@ -1,0 +1,87 @@
+# What a contributor and CI run. `make run` and `make test` need Go and nothing
+# else; the other targets fetch what they need, by exact version, into bin/.
+
+DATA   ?= ./data
+LISTEN ?= 127.0.0.1:8080
+ADMIN  ?= 127.0.0.1:9090
+
+# Exact versions: the same verdict here, in CI and in a year.
+GOLANGCI_VERSION  := v2.15.0
+BUF_VERSION       := v1.75.0
+PROTOC_GEN_GO_VERSION := v1.36.12
+
+TOOLS    := $(CURDIR)/bin/tools
+GOLANGCI := $(TOOLS)/golangci-lint-$(GOLANGCI_VERSION)
+# buf finds its plugin by name, so every version of the generators has a folder of its own.
+GENERATORS := $(TOOLS)/buf-$(BUF_VERSION)-$(PROTOC_GEN_GO_VERSION)
+
+FUZZTIME ?= 5s
+E2E_FLAGS ?=
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## one static binary at bin/rookery
+	CGO_ENABLED=0 go build -trimpath -o bin/rookery ./cmd/rookery
+
+.PHONY: run
+run: build ## start a node with its data in ./data
+	bin/rookery serve --data $(DATA) --listen $(LISTEN) --admin $(ADMIN)
+
+.PHONY: test
+test: ## what to run to trust a change (Go alone)
+	go test ./...
+
+.PHONY: race
+race: ## the same under the race detector (needs a C compiler)
+	go test -race ./...
+
+.PHONY: fmt
+fmt: ## format every Go file
+	@gofmt -w $$(git ls-files --cached --others --exclude-standard '*.go')
+
+.PHONY: vet
+vet: ## go vet, with the end-to-end tests
+	go vet ./...
+	go vet -tags e2e ./e2e/...
+
+.PHONY: lint
+lint: vet $(GOLANGCI) ## gofmt, go vet, golangci-lint
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
+	if [ -n "$$unformatted" ]; then echo "not formatted (make fmt):"; echo "$$unformatted"; exit 1; fi
+	$(GOLANGCI) run ./...
+	$(GOLANGCI) run --build-tags e2e ./e2e/...
+
+.PHONY: proto
+proto: $(GENERATORS) ## lint the schemas and generate their Go code
+	PATH="$(GENERATORS):$$PATH" buf lint
+	PATH="$(GENERATORS):$$PATH" buf generate
+
+.PHONY: fuzz-short
+fuzz-short: ## every fuzzer for a moment (FUZZTIME=5s)
+	.ci/fuzz $(FUZZTIME)
+
+.PHONY: mutants
+mutants: ## prove that the bugs put in on purpose are caught
+	.ci/mutants
+
+.PHONY: e2e
+e2e: build e2e/agents/node_modules ## the real binary, other people's clients, and kill -9
+	go test -tags e2e -count=1 -timeout 20m $(E2E_FLAGS) ./e2e/...
+
+e2e/agents/node_modules: e2e/agents/package-lock.json
+	npm --prefix e2e/agents ci --no-audit --no-fund
+	@touch $@
+
+$(GOLANGCI):
+	GOBIN=$(TOOLS) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+	mv $(TOOLS)/golangci-lint $@
+
+$(GENERATORS):
+	GOBIN=$@.part go install github.com/bufbuild/buf/cmd/buf@$(BUF_VERSION)
+	GOBIN=$@.part go install google.golang.org/protobuf/cmd/protoc-gen-go@$(PROTOC_GEN_GO_VERSION)
+	mv $@.part $@
