@@ -3,7 +3,6 @@ package user
 import (
 	"google.golang.org/protobuf/proto"
 
-	nodepb "github.com/rookery-im/rookery/proto/rookery/node/v1"
 	storepb "github.com/rookery-im/rookery/proto/rookery/store/v1"
 )
 
@@ -11,17 +10,18 @@ import (
 type Context struct {
 	// Now is the leader's wall clock, Unix milliseconds.
 	Now uint64
-	// Expiry is the time up to which entries may be expired: Now, or 0 while
-	// the clock is not trusted.
-	Expiry uint64
 	// Session is a number never given before in this shard: term<<32 | counter.
 	Session uint64
 	// OutboxFull is set while the shard's outbox takes no further step.
 	OutboxFull bool
 }
 
-// Tick is the input at a user's deadline: expire what is due.
-type Tick struct{}
+// Tick is the input at a user's deadline, and before any other input past it:
+// expire what is due. While the clock is not trusted there are no ticks.
+type Tick struct {
+	// Expiry is the leader's clock, Unix milliseconds.
+	Expiry uint64
+}
 
 // Laziness says whether an output's mutations may wait for company.
 type Laziness uint8
@@ -131,9 +131,4 @@ type Rows interface {
 	// Scan calls fn for each row of the kind whose suffix begins with prefix,
 	// ascending, until fn fails.
 	Scan(kind byte, prefix []byte, fn func(suffix, value []byte) error) error
-}
-
-// origin is what every frame of a session carries.
-type origin interface {
-	GetOrigin() *nodepb.Origin
 }

@@ -1,0 +1,204 @@
+package user
+
+import (
+	"slices"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/rookery-im/rookery/internal/fault"
+	"github.com/rookery-im/rookery/internal/limits"
+	"github.com/rookery-im/rookery/persistence/mailbox"
+	nodepb "github.com/rookery-im/rookery/proto/rookery/node/v1"
+	storepb "github.com/rookery-im/rookery/proto/rookery/store/v1"
+)
+
+// Close codes that an actor gives a session.
+const (
+	closeReplaced = 4102
+	closeUnlinked = 4103
+)
+
+// attach makes a connection the device's session. The one it had is ended.
+func (t *turn) attach(m *nodepb.Attach) {
+	o := m.GetOrigin()
+	refuse := func(f *nodepb.Fault) { t.tell(o.GetConn(), &nodepb.Attached{Tag: m.GetTag(), Error: f}) }
+	d := t.device(o.GetDevice())
+	if !t.exists() || d == nil {
+		refuse(unlinkedFault())
+		return
+	}
+	if m.GetAcked() > t.lastSeq {
+		refuse(fault.New(fault.InvalidArgument, "", "hello.acked: it is beyond the last entry of the mailbox"))
+		return
+	}
+	wasOnline := t.online()
+	if d.attached() && d.att.Conn != o.GetConn() {
+		t.tell(d.att.Conn, &nodepb.Kick{Session: d.att.Session, Code: closeReplaced, Reason: "this device connected elsewhere"})
+		t.leave(d.att.Session)
+	}
+	if !t.ctx.OutboxFull {
+		t.ackUpTo(d, m.GetAcked())
+	}
+	d.att = Attachment{Conn: o.GetConn(), Session: t.ctx.Session, Pushed: d.cursor, Device: d.number()}
+	t.tell(o.GetConn(), &nodepb.Attached{
+		Tag: m.GetTag(), Session: d.att.Session, Cursor: d.cursor, LastSeq: t.lastSeq,
+		Others: t.others(d.number()), Epoch: t.lastSeq, Time: max(t.lastTime, t.ctx.Now<<16),
+	})
+	if !wasOnline {
+		t.effect(PresenceChanged{Online: true})
+	}
+	t.schedule()
+}
+
+func unlinkedFault() *nodepb.Fault {
+	return fault.New(fault.Unauthenticated, fault.ReasonDeviceUnlinked, "the device is not linked")
+}
+
+// detach ends a session, if it is still the device's.
+func (t *turn) detach(m *nodepb.Detach) {
+	t.out.Laziness = Lazy
+	d := t.device(m.GetOrigin().GetDevice())
+	if d == nil || d.att.Conn != m.GetOrigin().GetConn() {
+		return
+	}
+	t.leave(d.att.Session)
+	d.att = Attachment{}
+	t.markSeen(d)
+	if !t.online() {
+		t.effect(PresenceChanged{LastSeen: t.lastSeen()})
+	}
+	t.schedule()
+}
+
+// pull answers with what follows, up to a page; at the end the device is live.
+func (t *turn) pull(m *nodepb.Pull) {
+	d := t.device(m.GetOrigin().GetDevice())
+	if d == nil || d.att.Session != m.GetOrigin().GetSession() {
+		return
+	}
+	upTo, end := t.page(d, m.GetAfter(), int(m.GetMaxEntries()), int(m.GetMaxBytes()))
+	d.att.Live, d.att.Pushed = end, upTo
+	if upTo == m.GetAfter() {
+		t.tell(d.att.Conn, &nodepb.Page{Session: d.att.Session, After: m.GetAfter(), End: end})
+		return
+	}
+	t.effect(ReadPage{
+		Conn: d.att.Conn, Session: d.att.Session, Device: d.number(), After: m.GetAfter(), UpTo: upTo, End: end,
+	})
+}
+
+// page finds how far a page after a seq reaches: the seq of its last entry, or
+// after where there is none, and whether nothing follows.
+func (t *turn) page(d *device, after uint64, maxEntries, maxBytes int) (upTo uint64, end bool) {
+	maxEntries, maxBytes = min(maxEntries, limits.PageEntries), min(maxBytes, limits.PageBytes)
+	upTo = after
+	entries, bytes := 0, 0
+	for i := t.after(max(after, d.row.GetStart())); i < len(t.index); i++ {
+		it := t.index[i]
+		if it.skip == d.number() {
+			continue
+		}
+		if entries > 0 && (entries >= maxEntries || bytes+int(it.size) > maxBytes) {
+			return upTo, false
+		}
+		entries, bytes, upTo = entries+1, bytes+int(it.size), it.seq
+	}
+	return upTo, true
+}
+
+// devicesSeen is a session's word that it stamps sends with the devices of the
+// epoch, and that none stamped with older ones is open.
+func (t *turn) devicesSeen(m *nodepb.DevicesSeen) {
+	t.links = slices.DeleteFunc(t.links, func(l link) bool {
+		if m.GetEpoch() >= l.epoch {
+			delete(l.waiting, m.GetOrigin().GetSession())
+		}
+		return t.finish(l)
+	})
+}
+
+// leave takes an ended session out of what link requests wait for.
+func (t *turn) leave(session uint64) {
+	t.links = slices.DeleteFunc(t.links, func(l link) bool {
+		delete(l.waiting, session)
+		return t.finish(l)
+	})
+}
+
+func (t *turn) finish(l link) bool {
+	if len(l.waiting) > 0 {
+		return false
+	}
+	t.effect(ToConn{Msg: &nodepb.Answer{Request: l.request, Body: &nodepb.Answer_Linked{Linked: &nodepb.Linked{Device: l.device}}}})
+	return true
+}
+
+// linkDevice links a new device. Its history begins after the newest entry, or
+// with the oldest kept where it is the first. The answer waits until every
+// session of the user stamps its sends with the new device, so that nothing
+// accepted after the answer lacks a copy for it.
+func (t *turn) linkDevice(ask *nodepb.Ask, m *nodepb.LinkDevice) {
+	switch {
+	case !t.exists() || t.account.GetPassword() != m.GetPassword():
+		t.fail(ask, fault.New(fault.Unauthenticated, "", "user or password: not right"))
+		return
+	case len(t.devices) >= limits.Devices:
+		t.fail(ask, fault.New(fault.FailedPrecondition, fault.ReasonDeviceLimit, "the user has %d devices, the most there may be; unlink one", limits.Devices))
+		return
+	}
+	t.account.LastDevice++
+	t.putAccount()
+	row := &storepb.DeviceRow{Device: t.account.GetLastDevice(), Name: m.GetName(), Linked: t.ctx.Now}
+	if len(t.devices) > 0 {
+		t.append(t.deviceEvent(&storepb.DeviceEvent{Linked: []*storepb.DeviceRow{row}}), 0, nil)
+		row = proto.CloneOf(row)
+		row.Start = t.lastSeq
+	} else {
+		row.Start = t.firstStored() - 1
+	}
+	d := &device{row: row, cursor: row.GetStart(), seen: t.ctx.Now}
+	t.put(mailbox.Device, mailbox.U32(row.GetDevice()), row)
+	t.devices = append(t.devices, d)
+	l := link{request: ask.GetRequest(), device: d.number(), epoch: t.lastSeq, waiting: t.tellDevices()}
+	if !t.finish(l) {
+		t.links = append(t.links, l)
+	}
+	t.schedule()
+}
+
+// tellDevices tells every session its user's other devices.
+func (t *turn) tellDevices() (told map[uint64]struct{}) {
+	told = map[uint64]struct{}{}
+	for _, d := range t.devices {
+		if d.attached() {
+			t.tell(d.att.Conn, &nodepb.Devices{Session: d.att.Session, Epoch: t.lastSeq, Others: t.others(d.number())})
+			told[d.att.Session] = struct{}{}
+		}
+	}
+	return told
+}
+
+func (t *turn) deviceEvent(e *storepb.DeviceEvent) *storepb.Entry {
+	return &storepb.Entry{Expires: t.ttl(0), Body: &storepb.Entry_DeviceEvent{DeviceEvent: e}}
+}
+
+// unlink ends a device: its rows, its session, and what waited for it alone.
+func (t *turn) unlink(d *device) {
+	if d.attached() {
+		t.tell(d.att.Conn, &nodepb.Kick{Session: d.att.Session, Code: closeUnlinked, Reason: "this device was unlinked"})
+		t.leave(d.att.Session)
+	}
+	t.devices = slices.DeleteFunc(t.devices, func(x *device) bool { return x == d })
+	for _, kind := range []mailbox.Kind{mailbox.Device, mailbox.Cursor, mailbox.Seen} {
+		t.put(kind, mailbox.U32(d.number()), nil)
+	}
+	if gone := t.sweep(0, t.lastSeq); len(gone) > 0 {
+		t.progress(gone, nil)
+	}
+	if len(t.devices) > 0 {
+		t.append(t.deviceEvent(&storepb.DeviceEvent{Unlinked: []uint32{d.number()}}), 0, nil)
+		t.tellDevices()
+	}
+}
+
+func (t *turn) putAccount() { t.put(mailbox.Account, nil, t.account) }

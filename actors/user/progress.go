@@ -1,0 +1,246 @@
+package user
+
+import (
+	"slices"
+
+	"github.com/rookery-im/rookery/internal/fault"
+	"github.com/rookery-im/rookery/internal/limits"
+	"github.com/rookery-im/rookery/persistence/mailbox"
+	nodepb "github.com/rookery-im/rookery/proto/rookery/node/v1"
+	storepb "github.com/rookery-im/rookery/proto/rookery/store/v1"
+)
+
+// ack moves a device's cursor. While the outbox is full acks are let go: they
+// are cumulative, the next one says it again.
+func (t *turn) ack(m *nodepb.Ack) {
+	t.out.Laziness = Lazy
+	d := t.device(m.GetOrigin().GetDevice())
+	if d == nil || d.att.Session != m.GetOrigin().GetSession() || t.ctx.OutboxFull {
+		return
+	}
+	t.ackUpTo(d, min(m.GetSeq(), t.lastSeq))
+}
+
+// ackUpTo moves the cursor to seq, deletes what every device has, and tells
+// the senders how far their messages came.
+func (t *turn) ackUpTo(d *device, seq uint64) {
+	if seq <= d.cursor {
+		return
+	}
+	from := t.after(d.cursor)
+	d.cursor = seq
+	var moved []string
+	for i := from; i < len(t.index) && t.index[i].seq <= seq; i++ {
+		it := &t.index[i]
+		if it.acked || it.skip == d.number() {
+			continue
+		}
+		it.acked = true
+		if it.kind == itemInbound {
+			t.convs[it.peer].settle(it.order)
+			moved = addPeer(moved, *it)
+		}
+	}
+	moved = slices.DeleteFunc(moved, func(peer string) bool { return !t.convs[peer].advance() })
+	t.progress(t.sweep(from, seq), []*device{d}, moved...)
+	t.receipts(moved)
+}
+
+// sweep takes out of the index what every device has acked, from position
+// from on, up to seq; it returns the seqs.
+func (t *turn) sweep(from int, seq uint64) []uint64 {
+	var gone []uint64
+	kept := from
+	i := from
+	for ; i < len(t.index) && t.index[i].seq <= seq; i++ {
+		it := t.index[i]
+		if t.wanted(it) {
+			t.index[kept] = it
+			kept++
+			continue
+		}
+		gone = append(gone, it.seq)
+		t.forget(it)
+	}
+	t.index = slices.Delete(t.index, kept, i)
+	return gone
+}
+
+// wanted says whether some device has still to ack the entry. With no device
+// linked, everything waits for the first.
+func (t *turn) wanted(it item) bool {
+	if len(t.devices) == 0 {
+		return true
+	}
+	return slices.ContainsFunc(t.devices, func(d *device) bool {
+		return d.number() != it.skip && d.cursor < it.seq
+	})
+}
+
+// progress records cursors, deletions and the watermarks of peers.
+func (t *turn) progress(gone []uint64, cursors []*device, peers ...string) {
+	p := &storepb.Progress{Deleted: gone}
+	if h := t.firstStored(); h != t.head && len(gone) > 0 {
+		t.head = h
+		p.Head = h
+	}
+	for _, d := range cursors {
+		p.Cursors = append(p.Cursors, &storepb.Cursor{Device: d.number(), Seq: d.cursor})
+	}
+	for _, peer := range peers {
+		p.Watermarks = append(p.Watermarks, t.watermark(peer))
+	}
+	t.mutate(&storepb.Mutation{Op: &storepb.Mutation_Progress{Progress: p}})
+}
+
+func (t *turn) watermark(peer string) *storepb.Watermark {
+	c := t.convs[peer]
+	return &storepb.Watermark{Peer: peer, Delivered: c.delivered, Read: c.read, Undelivered: slices.Clone(c.undelivered)}
+}
+
+// receipts tells peers how far their messages came; not those who are blocked.
+func (t *turn) receipts(peers []string) {
+	for _, peer := range peers {
+		if t.blocked(peer) {
+			continue
+		}
+		c := t.convs[peer]
+		t.relay(&storepb.Step{To: peer, Body: &storepb.Step_Watermark{Watermark: &storepb.Watermark{
+			Peer: t.id, Delivered: c.delivered, Read: c.read, Undelivered: below(c.undelivered, c.delivered),
+		}}})
+	}
+}
+
+// markRead moves the read watermark of a conversation.
+func (t *turn) markRead(m *nodepb.Read) {
+	t.out.Laziness = Lazy
+	o := m.GetOrigin()
+	d := t.device(o.GetDevice())
+	if d == nil || d.att.Session != o.GetSession() {
+		return
+	}
+	c := t.convs[m.GetPeer()]
+	if m.GetOrder() > c.lastOrder || t.unseen(d, m) {
+		t.tell(o.GetConn(), &nodepb.Refused{Tag: m.GetTag(), Fault: fault.New(fault.InvalidArgument, "",
+			"read.order: it is beyond what was delivered to this device")})
+		return
+	}
+	if m.GetOrder() <= c.read || t.ctx.OutboxFull {
+		return
+	}
+	c.read = m.GetOrder()
+	t.progress(nil, nil, m.GetPeer())
+	t.receipts([]string{m.GetPeer()})
+	if len(t.devices) > 1 {
+		t.ownReceipt(m.GetPeer(), d.number())
+	}
+}
+
+// unseen says whether the read covers a message that this session was not given.
+func (t *turn) unseen(d *device, m *nodepb.Read) bool {
+	for i := t.after(max(m.GetWritten(), d.cursor)); i < len(t.index); i++ {
+		it := t.index[i]
+		if it.kind == itemInbound && it.peer == m.GetPeer() && it.order <= m.GetOrder() && it.skip != d.number() {
+			return true
+		}
+	}
+	return false
+}
+
+// ownReceipt tells this user's other devices what one of them has read.
+func (t *turn) ownReceipt(peer string, reader uint32) {
+	c := t.convs[peer]
+	t.receive(&storepb.Receipt{Peer: peer, By: t.id, Delivered: c.delivered, Read: c.read}, reader)
+}
+
+// receive puts a receipt into the mailbox in the place of the one before it.
+func (t *turn) receive(r *storepb.Receipt, skip uint32) {
+	c := t.convs[r.GetPeer()]
+	var replaces uint64
+	if old := c.receipt(r.GetBy()); old != nil {
+		replaces = old.GetSeq()
+		was := old.GetReceipt()
+		same := r.GetDelivered() <= was.GetDelivered() && r.GetRead() <= was.GetRead() && sameRanges(r.GetUndelivered(), was.GetUndelivered())
+		if same {
+			return
+		}
+		r.Delivered, r.Read = max(r.GetDelivered(), was.GetDelivered()), max(r.GetRead(), was.GetRead())
+	}
+	row := &storepb.ReceiptRow{Receipt: r}
+	c.setReceipt(row)
+	t.append(&storepb.Entry{Skip: skip, Body: &storepb.Entry_Receipt{Receipt: r}}, replaces, row)
+}
+
+func sameRanges(a, b []*storepb.Range) bool {
+	return slices.EqualFunc(a, b, func(x, y *storepb.Range) bool {
+		return x.GetFirst() == y.GetFirst() && x.GetLast() == y.GetLast()
+	})
+}
+
+// relayed takes in a step of another actor.
+func (t *turn) relayed(m *storepb.Step) {
+	if !t.exists() {
+		return
+	}
+	switch b := m.GetBody().(type) {
+	case *storepb.Step_Copy:
+		if len(t.others(b.Copy.GetDevice())) == 0 {
+			return
+		}
+		t.nextTimeSeen(b.Copy.GetTime())
+		t.append(&storepb.Entry{Skip: b.Copy.GetDevice(), Expires: m.GetExpires(), Body: &storepb.Entry_Message{Message: b.Copy}}, 0, nil)
+	case *storepb.Step_Watermark:
+		w := b.Watermark
+		t.out.Laziness = Lazy
+		t.receive(&storepb.Receipt{Peer: w.GetPeer(), By: w.GetPeer(), Delivered: w.GetDelivered(), Read: w.GetRead(), Undelivered: w.GetUndelivered()}, 0)
+	}
+}
+
+func (t *turn) nextTimeSeen(time uint64) { t.lastTime = max(t.lastTime, time) }
+
+// tick expires entries that are due, and unlinks devices that stayed away for
+// too long, never the last one.
+func (t *turn) tick(m Tick) {
+	var gone []uint64
+	var moved []string
+	t.index = slices.DeleteFunc(t.index, func(it item) bool {
+		if it.expires == 0 || it.expires > m.Expiry {
+			return false
+		}
+		gone = append(gone, it.seq)
+		t.forget(it)
+		if it.kind == itemInbound && !it.acked {
+			c := t.convs[it.peer]
+			c.settle(it.order)
+			c.lose(it.order)
+			moved = addPeer(moved, it)
+		}
+		return true
+	})
+	for _, peer := range moved {
+		t.convs[peer].advance()
+	}
+	if len(gone) > 0 {
+		t.progress(gone, nil, moved...)
+		t.receipts(moved)
+	}
+	t.unlinkAbsent(m.Expiry)
+	t.schedule()
+}
+
+func (t *turn) unlinkAbsent(now uint64) {
+	ttl := uint64(limits.TimeToLive.Milliseconds()) //nolint:gosec // positive
+	for len(t.devices) > 1 {
+		i := slices.IndexFunc(t.devices, func(d *device) bool { return !d.attached() && d.seen+ttl <= now })
+		if i < 0 {
+			return
+		}
+		t.unlink(t.devices[i])
+	}
+}
+
+// seen records when a device was last online.
+func (t *turn) markSeen(d *device) {
+	d.seen = t.ctx.Now
+	t.put(mailbox.Seen, mailbox.U32(d.number()), &storepb.SeenRow{LastSeen: d.seen})
+}

@@ -1,0 +1,324 @@
+package user
+
+import (
+	"cmp"
+	"encoding/binary"
+	"fmt"
+	"slices"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/rookery-im/rookery/internal/invariant"
+	"github.com/rookery-im/rookery/internal/limits"
+	"github.com/rookery-im/rookery/persistence/mailbox"
+	storepb "github.com/rookery-im/rookery/proto/rookery/store/v1"
+)
+
+// State of one user. Its invariants, checked by Check:
+//
+//  1. index is sorted by seq, without repeats, and every seq in it is at least
+//     head and at most lastSeq.
+//  2. devices is sorted by number; a cursor is at least the device's start and
+//     at most lastSeq.
+//  3. bytes is the sum of the index's sizes.
+//  4. open of a conversation in memory is sorted, and holds exactly the orders
+//     of the index's messages from that peer that no device has acked.
+type State struct {
+	id string
+
+	// Rows.
+	account  *storepb.AccountRow // nil: there was never such a user
+	devices  []*device
+	blocks   map[string]struct{}
+	lastSeq  uint64
+	lastTime uint64
+	head     uint64
+
+	// Derived from rows.
+	index    []item
+	bytes    int
+	deadline uint64
+
+	// Rows by peer, of the peers in memory.
+	convs map[string]*conv
+
+	// Volatile: link requests that wait for sessions to have seen the device.
+	links []link
+}
+
+// device of this user.
+type device struct {
+	row    *storepb.DeviceRow
+	cursor uint64
+	seen   uint64 // Unix milliseconds
+	att    Attachment
+}
+
+func (d *device) number() uint32 { return d.row.GetDevice() }
+func (d *device) attached() bool { return d.att.Conn != 0 }
+
+// item is what the index keeps of a stored entry.
+type item struct {
+	seq     uint64
+	expires uint64 // Unix milliseconds; 0 never
+	order   uint64
+	peer    string
+	size    uint32
+	skip    uint32
+	kind    itemKind
+	acked   bool // by any device
+}
+
+// itemKind says what an entry is to the mailbox.
+type itemKind uint8
+
+const (
+	itemInbound itemKind = iota + 1 // a message accepted here: counts in quotas, is receipted
+	itemCopy                        // what another device of this user sent
+	itemReceipt                     // never expires, counts in no quota
+	itemEvent
+)
+
+func (k itemKind) String() string {
+	return [...]string{"", "inbound", "copy", "receipt", "event"}[k]
+}
+
+// link is a device whose linking is answered once every session has seen it.
+type link struct {
+	request uint64
+	device  uint32
+	epoch   uint64
+	waiting map[uint64]struct{} // sessions
+}
+
+// Load reads a user's rows, those of single peers excepted (see Adopt).
+// Attachments of devices that are no longer linked are dropped.
+func Load(id string, rows Rows, attachments []Attachment) (*State, error) {
+	s := &State{id: id, head: 1, blocks: map[string]struct{}{}, convs: map[string]*conv{}}
+	l := loader{rows: rows}
+	l.one(mailbox.Account, func(v []byte) error {
+		s.account = &storepb.AccountRow{}
+		return proto.Unmarshal(v, s.account)
+	})
+	l.one(mailbox.Mailbox, func(v []byte) error {
+		var r storepb.MailboxRow
+		err := proto.Unmarshal(v, &r)
+		s.lastSeq, s.lastTime = r.GetLastSeq(), r.GetLastTime()
+		return err
+	})
+	l.one(mailbox.Head, func(v []byte) error {
+		var r storepb.HeadRow
+		err := proto.Unmarshal(v, &r)
+		s.head = max(1, r.GetHead())
+		return err
+	})
+	l.each(mailbox.Block, nil, func(k, _ []byte) error { s.blocks[string(k)] = struct{}{}; return nil })
+	l.each(mailbox.Device, nil, s.loadDevice)
+	l.each(mailbox.Cursor, nil, func(k, v []byte) error {
+		var r storepb.Cursor
+		err := proto.Unmarshal(v, &r)
+		if d := s.device(binary.BigEndian.Uint32(k)); d != nil {
+			d.cursor = max(d.cursor, r.GetSeq())
+		}
+		return err
+	})
+	l.each(mailbox.Seen, nil, func(k, v []byte) error {
+		var r storepb.SeenRow
+		err := proto.Unmarshal(v, &r)
+		if d := s.device(binary.BigEndian.Uint32(k)); d != nil {
+			d.seen = max(d.seen, r.GetLastSeen())
+		}
+		return err
+	})
+	l.each(mailbox.Entry, nil, s.loadEntry)
+	if l.err != nil {
+		return nil, fmt.Errorf("user: load: %w", l.err)
+	}
+	for _, a := range attachments {
+		if d := s.device(a.Device); d != nil {
+			d.att = a
+		}
+	}
+	s.schedule()
+	return s, nil
+}
+
+// loader scans until the first error, which it keeps.
+type loader struct {
+	rows Rows
+	err  error
+}
+
+func (l *loader) each(kind mailbox.Kind, prefix []byte, fn func(suffix, value []byte) error) {
+	if l.err != nil {
+		return
+	}
+	if err := l.rows.Scan(byte(kind), prefix, fn); err != nil {
+		l.err = fmt.Errorf("rows of kind %q: %w", rune(kind), err)
+	}
+}
+
+func (l *loader) one(kind mailbox.Kind, fn func(value []byte) error) {
+	l.each(kind, nil, func(_, v []byte) error { return fn(v) })
+}
+
+func (s *State) loadDevice(_, v []byte) error {
+	row := &storepb.DeviceRow{}
+	if err := proto.Unmarshal(v, row); err != nil {
+		return err
+	}
+	s.devices = append(s.devices, &device{row: row, cursor: row.GetStart(), seen: row.GetLinked()})
+	slices.SortFunc(s.devices, func(a, b *device) int { return cmp.Compare(a.number(), b.number()) })
+	return nil
+}
+
+func (s *State) loadEntry(k, v []byte) error {
+	// Rows below the head are leftovers of a checkpoint that a crash cut short.
+	if binary.BigEndian.Uint64(k) < s.head {
+		return nil
+	}
+	e := &storepb.Entry{}
+	if err := proto.Unmarshal(v, e); err != nil {
+		return err
+	}
+	it := s.itemOf(e)
+	it.acked = s.ackedByAny(it)
+	s.index = append(s.index, it)
+	s.bytes += int(it.size)
+	return nil
+}
+
+func (s *State) itemOf(e *storepb.Entry) item {
+	it := item{seq: e.GetSeq(), expires: e.GetExpires(), skip: e.GetSkip(), size: uint32(proto.Size(e))} //nolint:gosec // bounded by limits.Message
+	switch b := e.GetBody().(type) {
+	case *storepb.Entry_Message:
+		it.peer, it.order, it.kind = b.Message.GetPeer(), b.Message.GetOrder(), itemCopy
+		if b.Message.GetFrom() != s.id || b.Message.GetPeer() == s.id {
+			it.kind = itemInbound
+		}
+	case *storepb.Entry_Receipt:
+		it.peer, it.kind = b.Receipt.GetPeer(), itemReceipt
+	default:
+		it.kind = itemEvent
+	}
+	return it
+}
+
+func (s *State) ackedByAny(it item) bool {
+	return slices.ContainsFunc(s.devices, func(d *device) bool {
+		return d.number() != it.skip && d.row.GetStart() < it.seq && d.cursor >= it.seq
+	})
+}
+
+// device by its number, or nil.
+func (s *State) device(n uint32) *device {
+	for _, d := range s.devices {
+		if d.number() == n {
+			return d
+		}
+	}
+	return nil
+}
+
+func (s *State) exists() bool { return s.account != nil && !s.account.GetDeleted() }
+
+func (s *State) blocked(user string) bool {
+	_, ok := s.blocks[user]
+	return ok
+}
+
+// online says whether any device is attached.
+func (s *State) online() bool {
+	return slices.ContainsFunc(s.devices, (*device).attached)
+}
+
+func (s *State) lastSeen() uint64 {
+	var t uint64
+	for _, d := range s.devices {
+		t = max(t, d.seen)
+	}
+	return t
+}
+
+// others are the numbers of the devices but n.
+func (s *State) others(n uint32) []uint32 {
+	var o []uint32
+	for _, d := range s.devices {
+		if d.number() != n {
+			o = append(o, d.number())
+		}
+	}
+	return o
+}
+
+// Deadline is when the next Tick is due, Unix milliseconds, or 0.
+func (s *State) Deadline() uint64 { return s.deadline }
+
+// Idle says that nothing volatile would be lost by forgetting the state, its
+// Attachments excepted.
+func (s *State) Idle() bool { return len(s.links) == 0 }
+
+// Attachments of the devices that have one.
+func (s *State) Attachments() []Attachment {
+	var a []Attachment
+	for _, d := range s.devices {
+		if d.attached() {
+			a = append(a, d.att)
+		}
+	}
+	return a
+}
+
+// schedule computes the deadline: the first expiry of an entry, or the moment
+// at which a device has been away for too long.
+func (s *State) schedule() {
+	var t uint64
+	sooner := func(at uint64) {
+		if at != 0 && (t == 0 || at < t) {
+			t = at
+		}
+	}
+	for i := range s.index {
+		sooner(s.index[i].expires)
+	}
+	if len(s.devices) > 1 {
+		for _, d := range s.devices {
+			if !d.attached() {
+				sooner(d.seen + uint64(limits.TimeToLive.Milliseconds())) //nolint:gosec // positive
+			}
+		}
+	}
+	s.deadline = t
+}
+
+// soonest moves the deadline up for one new expiry, without looking at the rest.
+func (s *State) soonest(expires uint64) {
+	if expires != 0 && (s.deadline == 0 || expires < s.deadline) {
+		s.deadline = expires
+	}
+}
+
+// Check the invariants; it panics with the first that is broken.
+func (s *State) Check() {
+	var bytes int
+	for i, it := range s.index {
+		invariant.Check(it.seq >= s.head && it.seq <= s.lastSeq, "user: seq %d outside %d to %d", it.seq, s.head, s.lastSeq)
+		invariant.Check(i == 0 || s.index[i-1].seq < it.seq, "user: seq %d after %d", it.seq, s.index[max(0, i-1)].seq)
+		bytes += int(it.size)
+	}
+	invariant.Check(bytes == s.bytes, "user: index of %d bytes, %d counted", bytes, s.bytes)
+	for i, d := range s.devices {
+		invariant.Check(i == 0 || s.devices[i-1].number() < d.number(), "user: devices out of order")
+		invariant.Check(d.cursor >= d.row.GetStart() && d.cursor <= s.lastSeq, "user: device %d has cursor %d of %d to %d",
+			d.number(), d.cursor, d.row.GetStart(), s.lastSeq)
+	}
+	for peer, c := range s.convs {
+		var open []uint64
+		for _, it := range s.index {
+			if it.kind == itemInbound && it.peer == peer && !it.acked {
+				open = append(open, it.order)
+			}
+		}
+		invariant.Check(slices.Equal(open, c.open), "user: open orders %v, index has %v", c.open, open)
+	}
+}
