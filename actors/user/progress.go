@@ -121,7 +121,7 @@ func (t *turn) markRead(m *nodepb.Read) {
 	}
 	c := t.convs[m.GetPeer()]
 	if m.GetOrder() > c.lastOrder || t.unseen(d, m) {
-		t.tell(o.GetConn(), &nodepb.Refused{Tag: m.GetTag(), Fault: fault.New(fault.InvalidArgument, "",
+		t.tell(o.GetConn(), &nodepb.Refused{Ref: m.GetRef(), Fault: fault.New(fault.InvalidArgument, "",
 			"read.order: it is beyond what was delivered to this device")})
 		return
 	}

@@ -337,9 +337,10 @@ func (x *Ack) GetSeq() uint64 {
 type Read struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Origin *Origin                `protobuf:"bytes,1,opt,name=origin,proto3" json:"origin,omitempty"`
-	Tag    uint32                 `protobuf:"varint,2,opt,name=tag,proto3" json:"tag,omitempty"`
-	Peer   string                 `protobuf:"bytes,3,opt,name=peer,proto3" json:"peer,omitempty"`
-	Order  uint64                 `protobuf:"varint,4,opt,name=order,proto3" json:"order,omitempty"`
+	// ref of the client's frame; a refusal carries it.
+	Ref   uint32 `protobuf:"varint,2,opt,name=ref,proto3" json:"ref,omitempty"`
+	Peer  string `protobuf:"bytes,3,opt,name=peer,proto3" json:"peer,omitempty"`
+	Order uint64 `protobuf:"varint,4,opt,name=order,proto3" json:"order,omitempty"`
 	// written is the last seq written to this session.
 	Written       uint64 `protobuf:"varint,5,opt,name=written,proto3" json:"written,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -383,9 +384,9 @@ func (x *Read) GetOrigin() *Origin {
 	return nil
 }
 
-func (x *Read) GetTag() uint32 {
+func (x *Read) GetRef() uint32 {
 	if x != nil {
-		return x.Tag
+		return x.Ref
 	}
 	return 0
 }
@@ -1996,7 +1997,7 @@ func (x *Push) GetEntry() *v1.Entry {
 	return nil
 }
 
-// Sent and Refused answer Send, Read and Ack, by tag.
+// Sent and Refused answer Send by tag. A refused Read has its ref, and tag 0.
 type Sent struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Tag           uint32                 `protobuf:"varint,1,opt,name=tag,proto3" json:"tag,omitempty"`
@@ -2069,6 +2070,7 @@ type Refused struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Tag           uint32                 `protobuf:"varint,1,opt,name=tag,proto3" json:"tag,omitempty"`
 	Fault         *Fault                 `protobuf:"bytes,2,opt,name=fault,proto3" json:"fault,omitempty"`
+	Ref           uint32                 `protobuf:"varint,3,opt,name=ref,proto3" json:"ref,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2115,6 +2117,13 @@ func (x *Refused) GetFault() *Fault {
 		return x.Fault
 	}
 	return nil
+}
+
+func (x *Refused) GetRef() uint32 {
+	if x != nil {
+		return x.Ref
+	}
+	return 0
 }
 
 // Fault is an error as clients see it.
@@ -3003,7 +3012,7 @@ const file_rookery_node_v1_node_proto_rawDesc = "" +
 	"\x03seq\x18\x02 \x01(\x04R\x03seq\"\x8d\x01\n" +
 	"\x04Read\x12/\n" +
 	"\x06origin\x18\x01 \x01(\v2\x17.rookery.node.v1.OriginR\x06origin\x12\x10\n" +
-	"\x03tag\x18\x02 \x01(\rR\x03tag\x12\x12\n" +
+	"\x03ref\x18\x02 \x01(\rR\x03ref\x12\x12\n" +
 	"\x04peer\x18\x03 \x01(\tR\x04peer\x12\x14\n" +
 	"\x05order\x18\x04 \x01(\x04R\x05order\x12\x18\n" +
 	"\awritten\x18\x05 \x01(\x04R\awritten\"\xf6\x02\n" +
@@ -3125,10 +3134,11 @@ const file_rookery_node_v1_node_proto_rawDesc = "" +
 	"\x03tag\x18\x01 \x01(\rR\x03tag\x12\x14\n" +
 	"\x05order\x18\x02 \x01(\x04R\x05order\x12\x12\n" +
 	"\x04time\x18\x03 \x01(\x04R\x04time\x12\x1c\n" +
-	"\tduplicate\x18\x04 \x01(\bR\tduplicate\"I\n" +
+	"\tduplicate\x18\x04 \x01(\bR\tduplicate\"[\n" +
 	"\aRefused\x12\x10\n" +
 	"\x03tag\x18\x01 \x01(\rR\x03tag\x12,\n" +
-	"\x05fault\x18\x02 \x01(\v2\x16.rookery.node.v1.FaultR\x05fault\"\xf9\x01\n" +
+	"\x05fault\x18\x02 \x01(\v2\x16.rookery.node.v1.FaultR\x05fault\x12\x10\n" +
+	"\x03ref\x18\x03 \x01(\rR\x03ref\"\xf9\x01\n" +
 	"\x05Fault\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x18\n" +
