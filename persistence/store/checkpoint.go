@@ -1,0 +1,224 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"github.com/rookery-im/rookery/internal/invariant"
+)
+
+// Frozen is the generation that a checkpoint writes.
+type Frozen struct {
+	s       *Store
+	rows    *overlay // read-only until Thaw
+	settles bool     // its completion ends the distrust of PutNew
+
+	// owned by Write, then by Thaw
+	touched bool // some of it may be in Badger
+}
+
+// Freeze starts a checkpoint: the live overlay becomes read-only and a new one
+// begins. It is false while a checkpoint is under way.
+func (s *Store) Freeze() (*Frozen, bool) {
+	if s.frozen != nil {
+		return nil, false
+	}
+	s.cfg.Metrics.Elided.Add(float64(s.elided))
+	s.elided = 0
+	f := &Frozen{s: s, rows: s.live, settles: s.replayed}
+	s.frozen, s.live = f, new(overlay)
+	s.cfg.Metrics.OverlayBytes.Set(float64(f.rows.bytes))
+	if f.rows.rows.Len() > 0 {
+		s.vacant = false
+	}
+	return f, true
+}
+
+// Len is the number of rows and tombstones.
+func (f *Frozen) Len() int { return f.rows.rows.Len() }
+
+// Bytes is the size, overhead included.
+func (f *Frozen) Bytes() int { return f.rows.bytes }
+
+// Write puts the generation into Badger and syncs every file, so that the
+// checkpoint it belongs to may be recorded once it has returned nil. It reads
+// only; any goroutine may call it, once. After ErrNoSpace or the end of ctx the
+// rows can be tried again in a later checkpoint, after ErrBroken they cannot.
+func (f *Frozen) Write(ctx context.Context) error {
+	s := f.s
+	start := time.Now()
+	s.writer.Lock()
+	err := f.write(ctx)
+	s.writer.Unlock()
+	s.cfg.Metrics.CheckpointTime.Observe(time.Since(start).Seconds())
+	result := "done"
+	switch {
+	case errors.Is(err, ErrNoSpace):
+		result = "no_space"
+	case err != nil:
+		result = "failed"
+	}
+	s.cfg.Metrics.Checkpoints.WithLabelValues(result).Inc()
+	return err
+}
+
+func (f *Frozen) write(ctx context.Context) error {
+	s := f.s
+	if s.broken != nil {
+		return fmt.Errorf("%w: %w", ErrBroken, s.broken)
+	}
+	// Twice: the rows themselves, and the tables made of them.
+	if err := s.room(2 * f.rows.bytes); err != nil {
+		return err
+	}
+	// A version of its own for each try: the same row may have another value
+	// in the next one.
+	s.ts++
+	// Nobody reads old versions, so none needs keeping.
+	s.db.SetDiscardTs(s.ts)
+	if err := f.writeRows(ctx); err != nil {
+		return err
+	}
+	if err := s.syncAll(); err != nil {
+		return s.fail(err)
+	}
+	return nil
+}
+
+// fail breaks the store for good.
+func (s *Store) fail(err error) error {
+	s.broken = err
+	return fmt.Errorf("%w: %w", ErrBroken, err)
+}
+
+func (f *Frozen) writeRows(ctx context.Context) error {
+	s := f.s
+	c := chunk{s: s}
+	var err error
+	flush := func() bool {
+		if err = context.Cause(ctx); err != nil {
+			err = fmt.Errorf("store: checkpoint: %w", err)
+			return false
+		}
+		// The write-ahead file, the table made of it, and a compaction.
+		if err = s.room(3 * c.bytes); err != nil {
+			return false
+		}
+		f.touched = true
+		if err = c.write(); err != nil {
+			err = s.fail(err)
+			return false
+		}
+		if s.interrupt != nil {
+			err = s.interrupt()
+		}
+		return err == nil
+	}
+	f.rows.rows.Scan(func(key string, r row) bool {
+		c.add(key, r)
+		return c.bytes < s.cfg.ChunkBytes || flush()
+	})
+	if err == nil && len(c.keys) > 0 {
+		flush()
+	}
+	return err
+}
+
+// chunk is what goes to Badger between two looks at space and context.
+type chunk struct {
+	s     *Store
+	keys  []string
+	rows  []row
+	bytes int
+}
+
+func (c *chunk) add(key string, r row) {
+	c.keys, c.rows = append(c.keys, key), append(c.rows, r)
+	c.bytes += cost(key, r)
+}
+
+func (c *chunk) write() error {
+	wb := c.s.db.NewWriteBatchAt(c.s.ts)
+	defer wb.Cancel()
+	arena := make([]byte, 0, c.bytes) // values with their seals; never grows
+	tombstones := 0
+	for i, r := range c.rows {
+		key := bytesOf(c.keys[i])
+		if r.state == dead {
+			tombstones++
+			if err := wb.Delete(key); err != nil {
+				return fmt.Errorf("delete: %w", err)
+			}
+			continue
+		}
+		at := len(arena)
+		arena = seal(arena, key, r.value)
+		if err := wb.SetEntry(badger.NewEntry(key, arena[at:len(arena):len(arena)])); err != nil {
+			return fmt.Errorf("put: %w", err)
+		}
+	}
+	if err := wb.Flush(); err != nil {
+		return fmt.Errorf("flush: %w", err)
+	}
+	c.s.cfg.Metrics.Rows.Add(float64(len(c.rows) - tombstones))
+	c.s.cfg.Metrics.Tombstones.Add(float64(tombstones))
+	c.keys, c.rows, c.bytes = c.keys[:0], c.rows[:0], 0
+	return nil
+}
+
+// room refuses what would leave less than the reserve. Badger writes through
+// mapped, sparse files and dies by SIGBUS when there is no block for a page, so
+// it must never come to that.
+func (s *Store) room(need int) error {
+	free, err := freeBytes(s.cfg.Dir)
+	if err != nil {
+		return fmt.Errorf("store: free space: %w", err)
+	}
+	if free-int64(need) < s.cfg.Reserve {
+		return fmt.Errorf("%w: %d MiB free in %s, %d MiB needed, %d MiB kept in reserve",
+			ErrNoSpace, free/mib, s.cfg.Dir, need/mib, s.cfg.Reserve/mib)
+	}
+	return nil
+}
+
+// Thaw ends a checkpoint with what its Write returned. After an error the rows
+// go back below the live ones.
+func (s *Store) Thaw(f *Frozen, err error) {
+	invariant.Check(f != nil && s.frozen == f, "store: Thaw of a checkpoint that is not under way")
+	s.frozen = nil
+	if err != nil {
+		s.live = f.join(s.live)
+	} else if f.settles {
+		s.trusting = true
+	}
+	s.cfg.Metrics.OverlayBytes.Set(float64(s.live.bytes))
+}
+
+// join lays live over the frozen rows and returns what is now live. The smaller
+// one moves.
+func (f *Frozen) join(live *overlay) *overlay {
+	if f.touched {
+		f.rows.doubt()
+	}
+	if live.rows.Len() <= f.rows.rows.Len() {
+		live.rows.Scan(func(key string, r row) bool {
+			f.rows.lay(key, r)
+			return true
+		})
+		return f.rows
+	}
+	f.rows.rows.Scan(func(key string, r row) bool {
+		if over, ok := live.rows.Get(key); ok {
+			live.set(key, r)
+			live.lay(key, over)
+		} else {
+			live.set(key, r)
+		}
+		return true
+	})
+	return live
+}

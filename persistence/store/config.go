@@ -1,0 +1,117 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/options"
+)
+
+// Presence says whether Open may begin a database.
+type Presence uint8
+
+const (
+	// MayCreate begins an empty database where there is none.
+	MayCreate Presence = iota
+	// MustExist refuses a folder without a database: it was lost.
+	MustExist
+)
+
+// Config of a Store. Zero values mean the default.
+type Config struct {
+	Dir      string // folder of Badger's files; required
+	Presence Presence
+	Logger   *slog.Logger // required
+	Metrics  *Metrics     // required
+
+	Reserve     int64 // free bytes a checkpoint leaves on the file system; default 256 MiB
+	ChunkBytes  int   // bytes written to Badger between two looks at space and context; default 8 MiB
+	VerifyBytes int64 // tables larger than this in total are verified by Maintain only, not at Open; default 8 GiB
+	FlattenMax  int64 // Maintain flattens a tree up to this size; default 4 GiB
+
+	MemTableBytes   int64 // of each of Badger's memtables; default 32 MiB
+	ValueLogBytes   int64 // of each of Badger's value logs; default 64 MiB
+	BlockCacheBytes int64 // default 32 MiB
+}
+
+const (
+	mib = 1 << 20
+
+	// Values from this size on go to Badger's value log.
+	valueThreshold = 4 << 10
+	// Badger's memtables: one being written, two being flushed.
+	memTables  = 3
+	compactors = 2
+	// A key longer than this is a bug of the caller; Badger takes 65,000.
+	maxKey = 1 << 10
+)
+
+func (c *Config) setDefaults() {
+	def := func(field *int64, value int64) {
+		if *field == 0 {
+			*field = value
+		}
+	}
+	def(&c.Reserve, 256*mib)
+	def(&c.VerifyBytes, 8<<30)
+	def(&c.FlattenMax, 4<<30)
+	def(&c.MemTableBytes, 32*mib)
+	def(&c.ValueLogBytes, 64*mib)
+	def(&c.BlockCacheBytes, 32*mib)
+	if c.ChunkBytes == 0 {
+		c.ChunkBytes = 8 * mib
+	}
+}
+
+// Validate reports every fault of the configuration.
+func (c Config) Validate() error {
+	c.setDefaults()
+	var faults []error
+	check := func(ok bool, format string, args ...any) {
+		if !ok {
+			faults = append(faults, fmt.Errorf(format, args...))
+		}
+	}
+	check(c.Dir != "", "store: Dir is required")
+	check(c.Logger != nil, "store: Logger is required")
+	check(c.Metrics != nil, "store: Metrics is required")
+	check(c.Presence <= MustExist, "store: unknown Presence %d", c.Presence)
+	check(c.Reserve > 0, "store: Reserve %d is negative", c.Reserve)
+	check(c.VerifyBytes > 0, "store: VerifyBytes %d is negative", c.VerifyBytes)
+	check(c.FlattenMax > 0, "store: FlattenMax %d is negative", c.FlattenMax)
+	check(c.ChunkBytes > 0, "store: ChunkBytes %d is negative", c.ChunkBytes)
+	check(c.MemTableBytes >= mib, "store: MemTableBytes %d is below 1 MiB", c.MemTableBytes)
+	check(c.ValueLogBytes >= mib && c.ValueLogBytes <= 1<<30, "store: ValueLogBytes %d is not in 1 MiB to 1 GiB", c.ValueLogBytes)
+	check(c.BlockCacheBytes >= mib, "store: BlockCacheBytes %d is below 1 MiB", c.BlockCacheBytes)
+	return errors.Join(faults...)
+}
+
+// maxValue is what Badger takes in one transaction, with room to spare: its
+// bound is 15% of a memtable.
+func (c Config) maxValue() int { return int(c.MemTableBytes / 8) }
+
+func (c Config) badger() badger.Options {
+	o := badger.DefaultOptions(c.Dir)
+	o.Logger = badgerLog{c.Logger, c.Metrics}
+	o.MemTableSize = c.MemTableBytes
+	o.NumMemtables = memTables
+	o.NumCompactors = compactors
+	o.ValueLogFileSize = c.ValueLogBytes
+	o.ValueThreshold = valueThreshold
+	o.BlockCacheSize = c.BlockCacheBytes
+	// Without encryption Badger reads indexes from its mapped files and
+	// never asks the index cache.
+	o.IndexCacheSize = 0
+	// Payloads are ciphertext; keys are prefix-compressed in any case.
+	o.Compression = options.None
+	o.DetectConflicts = false
+	o.NumVersionsToKeep = 1
+	o.SyncWrites = false
+	// Left off on purpose, see "Damage" in the package comment.
+	o.ChecksumVerificationMode = options.NoVerification
+	o.VerifyValueChecksum = true
+	o.MetricsEnabled = false // package-level expvars
+	return o
+}

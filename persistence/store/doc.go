@@ -1,0 +1,49 @@
+// Package store holds the state of every shard: Badger, and in front of it a
+// write-back overlay in memory.
+//
+// The Raft log is the write-ahead log. Applying an entry only changes the
+// overlay; Badger is written at checkpoints, away from the hot path, with what
+// is still there then. A row that was put and deleted between two checkpoints
+// never reaches Badger.
+//
+// # Layers
+//
+//	live     what was applied since the last Freeze; the loop writes here
+//	frozen   the generation that a checkpoint is writing; read-only
+//	Badger   what earlier checkpoints wrote, and perhaps a part of this one
+//
+// A row is what the highest layer says about its key; a tombstone there hides
+// what is below.
+//
+// # A checkpoint
+//
+//	f, ok := s.Freeze()   loop: live becomes frozen, an empty live begins
+//	err := f.Write(ctx)   any goroutine: into Badger, then every file synced
+//	s.Thaw(f, err)        loop: frozen is dropped, or goes back below live
+//
+// Only after Thaw without an error may the log's checkpoint advance to the
+// index that was applied at Freeze. A crash before leaves Badger partly ahead
+// of the log's checkpoint; replay repairs that, because rows are absolute
+// values and deletes of rows that may be in Badger are tombstones.
+//
+// # What may be left out (elision)
+//
+// Deleting a row leaves nothing behind only when its key is known to be in no
+// layer below. Looking that up costs too much for the hot path, so the caller
+// says it: PutNew is for keys that no earlier entry of the log ever put. After
+// Open that is not enough: Badger may be ahead of the log's checkpoint, so a
+// key that is new to the replayed log may be in Badger already. Until Replayed
+// was called and a checkpoint frozen after it has completed, PutNew is
+// therefore the same as Put, and every delete is a tombstone. (A checkpoint
+// frozen before all of the log was applied again would not do: entries that
+// Badger knows from before the crash would still be to come.) A database that
+// was empty at Open holds nothing to fear and is trusted from the start.
+//
+// # Damage
+//
+// Badger treats a block that does not match its checksum as a block without
+// rows, also while it compacts, and reports an unreadable value of its value
+// log as an empty one. So its check on block reads is left off, every value
+// carries a checksum of key and value that Get and Scan verify, and whole
+// tables are verified at Open, before Badger may touch them, and by Maintain.
+package store

@@ -1,0 +1,121 @@
+package store
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/tidwall/btree"
+)
+
+// Scan calls fn for each row whose key begins with prefix, ascending, from the
+// key from on (from the first, when it is nil), until fn returns false. Key and
+// value are valid during the call only and must not be modified; fn must not
+// change the store.
+func (s *Store) Scan(prefix, from []byte, fn func(key, value []byte) bool) error {
+	if bytes.Compare(from, prefix) < 0 {
+		from = prefix
+	}
+	if s.frozen == nil && s.vacant {
+		s.scanLive(view(prefix), view(from), fn)
+		return nil
+	}
+	m := merge{prefix: view(prefix)}
+	m.upper.seek(s.live, view(from), m.prefix)
+	if s.frozen != nil {
+		m.lower.seek(s.frozen.rows, view(from), m.prefix)
+	}
+	if !s.vacant {
+		o := badger.IteratorOptions{Prefix: prefix}
+		m.below = s.read.NewIterator(o)
+		defer m.below.Close()
+		m.below.Seek(from)
+	}
+	return s.scanMerged(&m, fn)
+}
+
+func (s *Store) scanLive(prefix, from string, fn func(key, value []byte) bool) {
+	s.live.rows.Ascend(from, func(key string, r row) bool {
+		if !strings.HasPrefix(key, prefix) {
+			return false
+		}
+		return r.state == dead || fn(bytesOf(key), r.value)
+	})
+}
+
+// merge walks the layers side by side.
+type merge struct {
+	prefix       string
+	upper, lower cursor
+	below        *badger.Iterator // nil: nothing is there
+}
+
+func (s *Store) scanMerged(m *merge, fn func(key, value []byte) bool) error {
+	var buf []byte
+	for {
+		c := &m.upper
+		if m.lower.ok && (!c.ok || m.lower.key < c.key) {
+			c = &m.lower
+		}
+		if m.below != nil && m.below.Valid() {
+			item := m.below.Item()
+			if !c.ok || view(item.Key()) < c.key {
+				var err error
+				if buf, err = item.ValueCopy(buf[:0]); err != nil {
+					return fmt.Errorf("store: scan: %w", err)
+				}
+				value, err := s.unseal(item.Key(), buf)
+				if err != nil {
+					return fmt.Errorf("store: scan: %w", err)
+				}
+				if !fn(item.Key(), value) {
+					return nil
+				}
+				m.below.Next()
+				continue
+			}
+		}
+		if !c.ok {
+			return nil
+		}
+		if c.row.state != dead && !fn(bytesOf(c.key), c.row.value) {
+			return nil
+		}
+		m.pass(c.key)
+	}
+}
+
+// pass moves every layer that stands at key past it.
+func (m *merge) pass(key string) {
+	if m.below != nil && m.below.Valid() && view(m.below.Item().Key()) == key {
+		m.below.Next()
+	}
+	if m.lower.ok && m.lower.key == key {
+		m.lower.next(m.prefix)
+	}
+	if m.upper.ok && m.upper.key == key {
+		m.upper.next(m.prefix)
+	}
+}
+
+// cursor stands at a row of an overlay, or past the last with the prefix.
+type cursor struct {
+	iter btree.MapIter[string, row]
+	key  string
+	row  row
+	ok   bool
+}
+
+func (c *cursor) seek(o *overlay, from, prefix string) {
+	c.iter = o.rows.Iter()
+	c.take(c.iter.Seek(from), prefix)
+}
+
+func (c *cursor) next(prefix string) { c.take(c.iter.Next(), prefix) }
+
+func (c *cursor) take(ok bool, prefix string) {
+	if c.ok = ok && strings.HasPrefix(c.iter.Key(), prefix); c.ok {
+		c.key, c.row = c.iter.Key(), c.iter.Value()
+	}
+}
