@@ -1,0 +1,353 @@
+package session
+
+import (
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/rookery-im/rookery/internal/fault"
+	"github.com/rookery-im/rookery/internal/limits"
+	clientpb "github.com/rookery-im/rookery/proto/rookery/client/v1"
+	nodepb "github.com/rookery-im/rookery/proto/rookery/node/v1"
+	"github.com/rookery-im/rookery/transport/frames"
+)
+
+// Close codes, as docs/protocol.md lists them.
+const (
+	CloseRestart         = 1012
+	CloseUnavailable     = 1013
+	CloseMalformed       = 4100
+	CloseUnauthenticated = 4101
+)
+
+// Conns are the connections, by id.
+type Conns interface {
+	// Send queues one WebSocket message; data is copied.
+	Send(conn uint64, data []byte)
+	// Pending is the number of bytes queued and not yet taken by the kernel.
+	Pending(conn uint64) int
+	// Read says whether to go on reading from the connection.
+	Read(conn uint64, r Reading)
+	// Admit tells that the connection is authenticated, its heartbeat, and when
+	// its token expires: it is then closed with CloseUnauthenticated.
+	Admit(conn uint64, heartbeat time.Duration, expires time.Time)
+	// Close with a code; Closed follows.
+	Close(conn uint64, code uint16, reason string)
+}
+
+// Reading is whether a connection is read from.
+type Reading uint8
+
+// Go on reading, or stop for now.
+const (
+	Resume Reading = iota
+	Pause
+)
+
+// Users are the user actors, wherever they are. An error means that the
+// message was definitely not taken.
+type Users interface {
+	Tell(user string, msg any) error
+}
+
+// Identity is what a token proves.
+type Identity struct {
+	User    string
+	Device  uint32
+	Expires time.Time
+}
+
+// Verifier checks tokens.
+type Verifier interface {
+	Identify(token string) (Identity, error)
+}
+
+// Gateway holds the sessions of one loop.
+type Gateway struct {
+	// Immutable.
+	cfg     Config
+	conns   Conns
+	users   Users
+	tokens  Verifier
+	now     func() time.Time
+	log     *slog.Logger
+	metrics *Metrics
+
+	// Owned by the loop.
+	sessions map[uint64]*session
+	dirty    []*session
+	open     []deadline // sends in the order in which they were read
+	spare    [][]byte   // buffers for session.out
+}
+
+// deadline of a send.
+type deadline struct {
+	conn uint64
+	tag  uint32
+	at   int64 // Unix microseconds
+}
+
+// New makes a Gateway.
+func New(cfg Config, conns Conns, users Users, tokens Verifier, now func() time.Time, log *slog.Logger, m *Metrics) (*Gateway, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	return &Gateway{
+		cfg: cfg, conns: conns, users: users, tokens: tokens, now: now, log: log, metrics: m,
+		sessions: map[uint64]*session{},
+	}, nil
+}
+
+// Opened begins a session for a new connection. Until Admit it is the
+// connections' to bound how long it may take.
+func (g *Gateway) Opened(conn uint64, enc frames.Encoding, bearer string) {
+	g.sessions[conn] = &session{conn: conn, enc: enc, bearer: bearer}
+	g.metrics.Sessions.Inc()
+}
+
+// Closed ends the session of a connection.
+func (g *Gateway) Closed(conn uint64) {
+	s := g.sessions[conn]
+	if s == nil {
+		return
+	}
+	delete(g.sessions, conn)
+	g.metrics.Sessions.Dec()
+	s.state = closing
+	g.recycle(s)
+	if s.busy != nil {
+		for user := range s.busy.watched {
+			g.tell(user, &nodepb.Unwatch{Origin: s.origin()})
+		}
+	}
+	if s.user != "" { // attached, or about to be
+		g.tell(s.user, &nodepb.Detach{Origin: s.origin()})
+	}
+}
+
+// Message takes one WebSocket message. The data is not kept.
+func (g *Gateway) Message(conn uint64, data []byte) {
+	s := g.sessions[conn]
+	if s == nil || s.state == closing {
+		return
+	}
+	err := frames.Decode(s.enc, data, func(f *clientpb.ClientFrame, broken *nodepb.Fault) error {
+		return g.take(s, f, broken)
+	})
+	var malformed *frames.MalformedError
+	switch {
+	case err == nil, errors.Is(err, errClosing):
+	case errors.As(err, &malformed):
+		g.close(s, CloseMalformed, malformed.Reason)
+	default:
+		g.log.Error("decode a message", "err", err)
+		g.close(s, CloseMalformed, "the message could not be read")
+	}
+}
+
+// errClosing ends the decoding of a message whose session has ended.
+var errClosing = errors.New("session is closing")
+
+// take handles a frame, or holds it behind those that wait for sends in flight.
+func (g *Gateway) take(s *session, f *clientpb.ClientFrame, broken *nodepb.Fault) error {
+	if s.state == closing {
+		return errClosing
+	}
+	if s.busy != nil && len(s.busy.held) > 0 || g.full(s, f, broken) {
+		a := s.activity(g.cfg.Limits)
+		a.held = append(a.held, heldFrame{f, broken})
+		g.conns.Read(s.conn, Pause)
+		return nil
+	}
+	g.frame(s, f, broken)
+	return nil
+}
+
+// full says whether the frame is a send past the bound of sends in flight.
+func (g *Gateway) full(s *session, f *clientpb.ClientFrame, broken *nodepb.Fault) bool {
+	if f.GetSend() == nil || broken != nil || s.busy == nil {
+		return false
+	}
+	if len(s.busy.pending) >= g.cfg.Limits.InFlight {
+		return true
+	}
+	c := s.busy.chains[f.GetSend().GetTo().GetUser()]
+	return c != nil && c.inFlight >= g.cfg.Limits.InFlightPerConversation
+}
+
+// release takes up held frames as sends in flight are decided.
+func (g *Gateway) release(s *session) {
+	a := s.busy
+	if len(a.held) == 0 {
+		return
+	}
+	for len(a.held) > 0 && s.state != closing && !g.full(s, a.held[0].frame, a.held[0].fault) {
+		h := a.held[0]
+		a.held[0] = heldFrame{}
+		a.held = a.held[1:]
+		g.frame(s, h.frame, h.fault)
+	}
+	if len(a.held) == 0 {
+		a.held = nil
+		g.conns.Read(s.conn, Resume)
+	}
+}
+
+// frame dispatches one frame of a client.
+func (g *Gateway) frame(s *session, f *clientpb.ClientFrame, broken *nodepb.Fault) {
+	g.metrics.FramesIn.Inc()
+	if s.state == greeting || s.state == attaching {
+		g.beforeWelcome(s, f, broken)
+		return
+	}
+	if !s.activity(g.cfg.Limits).frames.AllowN(g.now(), 1) {
+		broken = fault.New(fault.RateLimited, "", "frames: more than %g a second", g.cfg.Limits.Frames.PerSecond)
+	}
+	if send := f.GetSend(); send != nil {
+		g.send(s, f.GetRef(), send, broken)
+		return
+	}
+	if broken != nil {
+		g.fault(s, f.GetRef(), "", broken)
+		return
+	}
+	switch b := f.GetBody().(type) {
+	case *clientpb.ClientFrame_Ack:
+		g.ack(s, f.GetRef(), b.Ack)
+	case *clientpb.ClientFrame_Read:
+		g.read(s, f.GetRef(), b.Read)
+	case *clientpb.ClientFrame_Typing:
+		g.typing(s, f.GetRef(), b.Typing)
+	case *clientpb.ClientFrame_SignalTo:
+		g.signal(s, f.GetRef(), b.SignalTo)
+	case *clientpb.ClientFrame_Watch:
+		g.watch(s, f.GetRef(), b.Watch)
+	case *clientpb.ClientFrame_Ping:
+		g.write(s, &clientpb.ServerFrame{Ref: f.GetRef(), Body: &clientpb.ServerFrame_Pong{Pong: &clientpb.Pong{}}})
+	case *clientpb.ClientFrame_Hello:
+		g.close(s, CloseMalformed, "hello: the session has begun already")
+	}
+}
+
+// write puts a frame into the message that goes out at the end of the round.
+func (g *Gateway) write(s *session, f *clientpb.ServerFrame) {
+	g.began(s)
+	out, err := frames.Append(s.out, s.enc, f)
+	g.wrote(s, out, err)
+}
+
+// began makes the session one that has something to send this round.
+func (g *Gateway) began(s *session) {
+	if s.out != nil {
+		return
+	}
+	if n := len(g.spare); n > 0 {
+		s.out, g.spare = g.spare[n-1], g.spare[:n-1]
+	} else {
+		s.out = make([]byte, 0, 1024)
+	}
+	g.dirty = append(g.dirty, s)
+}
+
+func (g *Gateway) wrote(s *session, out []byte, err error) {
+	if err != nil {
+		// Only strings that are not UTF-8 do this, and they are refused on entry.
+		g.log.Error("encode a frame", "err", err)
+		g.close(s, CloseUnavailable, "internal")
+		return
+	}
+	g.metrics.FramesOut.Inc()
+	s.out = out
+	if len(s.out) >= limits.PageBytes/4 {
+		g.send1(s)
+	}
+}
+
+// send1 sends what was written so far as one message.
+func (g *Gateway) send1(s *session) {
+	if len(s.out) > 0 {
+		g.conns.Send(s.conn, s.out)
+		s.out = s.out[:0]
+	}
+}
+
+// Flush sends what the round has written.
+func (g *Gateway) Flush() {
+	for i, s := range g.dirty {
+		g.send1(s)
+		g.recycle(s)
+		g.dirty[i] = nil
+	}
+	g.dirty = g.dirty[:0]
+}
+
+// recycle takes the session's buffer back.
+func (g *Gateway) recycle(s *session) {
+	if s.out != nil && cap(s.out) <= limits.PageBytes && len(g.spare) < 256 {
+		g.spare = append(g.spare, s.out[:0])
+	}
+	s.out = nil
+}
+
+func (g *Gateway) fault(s *session, ref uint32, id string, f *nodepb.Fault) {
+	g.metrics.Faults.WithLabelValues(f.GetCode()).Inc()
+	g.write(s, frames.ErrorFrame(ref, id, f))
+}
+
+// close ends a session; what it was told before goes out first.
+func (g *Gateway) close(s *session, code uint16, reason string) {
+	if s.state == closing {
+		return
+	}
+	g.send1(s)
+	s.state = closing
+	g.conns.Close(s.conn, code, reason)
+}
+
+// tell is for what needs no answer: where it is not taken, nobody waits.
+func (g *Gateway) tell(user string, msg any) {
+	if err := g.users.Tell(user, msg); err != nil {
+		g.metrics.Untaken.Inc()
+	}
+}
+
+// Sweep closes connections whose sends have been open for too long. It is
+// called a few times a second.
+func (g *Gateway) Sweep() {
+	late := g.now().Add(-g.cfg.Answer).UnixMicro()
+	n := 0
+	for ; n < len(g.open); n++ {
+		d := g.open[n]
+		s := g.sessions[d.conn]
+		if s == nil || s.busy == nil || s.busy.pending[d.tag] == nil {
+			continue
+		}
+		if d.at > late {
+			break
+		}
+		g.metrics.Overdue.Inc()
+		g.close(s, CloseUnavailable, "the outcome of a send is not known; send it again")
+	}
+	g.open = g.open[:copy(g.open, g.open[n:])]
+}
+
+// GoAway announces the end to one connection and closes it.
+func (g *Gateway) GoAway(conn uint64, reconnectAfter time.Duration) {
+	s := g.sessions[conn]
+	if s == nil || s.state == closing {
+		return
+	}
+	g.write(s, &clientpb.ServerFrame{Body: &clientpb.ServerFrame_GoAway{GoAway: &clientpb.GoAway{
+		Reason: "the node is restarting", ReconnectAfterMs: uint32(reconnectAfter.Milliseconds()), //nolint:gosec // seconds
+	}}})
+	g.close(s, CloseRestart, "the node is restarting")
+}
+
+// Connections lists the open ones.
+func (g *Gateway) Connections() []uint64 {
+	out := make([]uint64, 0, len(g.sessions))
+	for conn := range g.sessions {
+		out = append(out, conn)
+	}
+	return out
+}

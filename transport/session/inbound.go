@@ -1,0 +1,220 @@
+package session
+
+import (
+	"time"
+
+	"github.com/rookery-im/rookery/internal/fault"
+	"github.com/rookery-im/rookery/internal/ident"
+	"github.com/rookery-im/rookery/internal/limits"
+	clientpb "github.com/rookery-im/rookery/proto/rookery/client/v1"
+	nodepb "github.com/rookery-im/rookery/proto/rookery/node/v1"
+	"github.com/rookery-im/rookery/transport/frames"
+)
+
+// beforeWelcome takes the only frame that may come before welcome: hello.
+func (g *Gateway) beforeWelcome(s *session, f *clientpb.ClientFrame, broken *nodepb.Fault) {
+	hello := f.GetHello()
+	switch {
+	case s.state == attaching:
+		g.close(s, CloseMalformed, "nothing may be sent between hello and welcome")
+	case broken != nil:
+		g.fault(s, f.GetRef(), "", broken)
+	case hello == nil:
+		g.close(s, CloseMalformed, "the first frame must be hello")
+	case len(hello.GetClient()) > limits.Client:
+		g.fault(s, f.GetRef(), "", fault.New(fault.InvalidArgument, "", "hello.client: %d bytes, at most %d", len(hello.GetClient()), limits.Client))
+	case hello.GetHeartbeat() != nil && hello.GetHeartbeat().CheckValid() != nil:
+		g.fault(s, f.GetRef(), "", fault.New(fault.InvalidArgument, "", "hello.heartbeat: not a duration"))
+	default:
+		g.hello(s, f.GetRef(), hello)
+	}
+}
+
+func (g *Gateway) hello(s *session, ref uint32, m *clientpb.Hello) {
+	token := m.GetToken()
+	if token == "" {
+		token = s.bearer
+	}
+	if token == "" {
+		g.close(s, CloseUnauthenticated, "hello.token: missing")
+		return
+	}
+	who, err := g.tokens.Identify(token)
+	if err != nil {
+		// The reason is the verifier's own, and never the token.
+		g.close(s, CloseUnauthenticated, err.Error())
+		return
+	}
+	s.user, s.device, s.ref = who.User, who.Device, ref
+	s.state = attaching
+	heartbeat := g.cfg.heartbeat(m.GetHeartbeat())
+	s.heartbeat = heartbeat
+	g.conns.Admit(s.conn, heartbeat, who.Expires)
+
+	attach := &nodepb.Attach{Origin: s.origin(), Acked: m.GetAcked(), Client: m.GetClient()}
+	if err := g.users.Tell(s.user, attach); err != nil {
+		g.close(s, CloseUnavailable, "the user's shard has no leader")
+	}
+}
+
+// send stamps a message and puts it to its recipient's actor.
+func (g *Gateway) send(s *session, ref uint32, m *clientpb.Send, broken *nodepb.Fault) {
+	refuse := func(f *nodepb.Fault) { g.fault(s, ref, m.GetId(), f) }
+	var n *nodepb.Send
+	if broken == nil {
+		n, broken = frames.NewSend(m, "send.")
+	}
+	if broken != nil && !broken.GetRetryable() {
+		refuse(broken)
+		return
+	}
+	if n == nil {
+		// Refused retryably before it was looked at: only a well-formed one can block.
+		var invalid *nodepb.Fault
+		if n, invalid = frames.NewSend(m, "send."); invalid != nil {
+			refuse(invalid)
+			return
+		}
+	}
+	a := s.activity(g.cfg.Limits)
+	c := a.chains[n.GetTo()]
+	if c == nil {
+		c = &chain{}
+		a.chains[n.GetTo()] = c
+	}
+	id := [16]byte(n.GetId())
+	if c.isBlocked && c.blocked != id {
+		refuse(fault.New(fault.FailedPrecondition, fault.ReasonOutOfOrder, "send.id: an earlier send to this conversation was refused; send that again first"))
+		return
+	}
+	if broken == nil {
+		broken = g.limited(a)
+	}
+	if broken != nil {
+		c.blocked, c.isBlocked = id, true
+		refuse(broken)
+		return
+	}
+	c.isBlocked = false
+	g.stamp(s, ref, c, n, id)
+}
+
+// limited takes a send from the bucket.
+func (g *Gateway) limited(a *activity) *nodepb.Fault {
+	now := g.now()
+	r := a.sends.ReserveN(now, 1)
+	wait := r.DelayFrom(now)
+	if wait == 0 {
+		return nil
+	}
+	r.CancelAt(now)
+	f := fault.New(fault.RateLimited, "", "sends: more than %g a second", g.cfg.Limits.Sends.PerSecond)
+	f.RetryAfterMs = uint32(wait.Milliseconds()) + 1 //nolint:gosec // at most the burst's time
+	return f
+}
+
+// stamp gives the send its numbers and sends it on.
+func (g *Gateway) stamp(s *session, ref uint32, c *chain, n *nodepb.Send, id [16]byte) {
+	a := s.busy
+	a.counter++
+	a.tags++
+	p := &pending{ref: ref, id: id, peer: n.GetTo(), number: a.counter, previous: c.last, at: g.now().UnixMicro()}
+	n.Origin, n.Tag, n.Number, n.Previous, n.After = s.origin(), a.tags, p.number, p.previous, s.after
+	n.Others = s.others
+	tag := a.tags
+	c.last = p.number
+	c.inFlight++
+	a.pending[tag] = p
+	g.open = append(g.open, deadline{conn: s.conn, tag: tag, at: p.at})
+	g.metrics.Sends.Inc()
+	if err := g.users.Tell(p.peer, n); err != nil {
+		g.refused(s, &nodepb.Refused{Tag: tag, Fault: fault.New(fault.Unavailable, "", "the recipient's shard has no leader; try again")})
+	}
+}
+
+func (g *Gateway) ack(s *session, ref uint32, m *clientpb.Ack) {
+	switch {
+	case m.GetSeq() == 0 || m.GetSeq() > s.written:
+		g.fault(s, ref, "", fault.New(fault.InvalidArgument, "", "ack.seq: %d was not delivered to this device", m.GetSeq()))
+	case m.GetSeq() > s.cursor:
+		s.cursor = m.GetSeq()
+		g.tell(s.user, &nodepb.Ack{Origin: s.origin(), Seq: m.GetSeq()})
+	}
+}
+
+func (g *Gateway) read(s *session, ref uint32, m *clientpb.Read) {
+	peer, f := frames.Peer(m.GetConversation(), "read.conversation")
+	if f == nil && m.GetOrder() == 0 {
+		f = fault.New(fault.InvalidArgument, "", "read.order: orders begin with 1")
+	}
+	if f != nil {
+		g.fault(s, ref, "", f)
+		return
+	}
+	g.tell(s.user, &nodepb.Read{Origin: s.origin(), Ref: ref, Peer: peer, Order: m.GetOrder(), Written: s.written})
+}
+
+func (g *Gateway) typing(s *session, ref uint32, m *clientpb.Typing) {
+	peer, f := frames.Peer(m.GetConversation(), "typing.conversation")
+	if f == nil && !s.busy.typing.AllowN(g.now(), 1) {
+		f = fault.New(fault.RateLimited, "", "typing: more than %g a second", g.cfg.Limits.Typing.PerSecond)
+	}
+	if f != nil {
+		g.fault(s, ref, "", f)
+		return
+	}
+	g.tell(peer, &nodepb.Typing{Origin: s.origin(), On: m.GetOn()})
+}
+
+func (g *Gateway) signal(s *session, ref uint32, m *clientpb.SignalTo) {
+	peer, f := frames.Peer(m.GetTo(), "signalTo.to")
+	switch {
+	case f != nil:
+	case len(m.GetBytes()) > limits.Signal:
+		f = fault.New(fault.PayloadTooLarge, "", "signalTo.bytes: %d bytes, at most %d", len(m.GetBytes()), limits.Signal)
+	case !s.busy.signals.AllowN(g.now(), 1):
+		f = fault.New(fault.RateLimited, "", "signals: more than %g a second", g.cfg.Limits.Signals.PerSecond)
+	}
+	if f != nil {
+		g.fault(s, ref, "", f)
+		return
+	}
+	g.tell(peer, &nodepb.Signal{Origin: s.origin(), Bytes: m.GetBytes()})
+}
+
+// watch replaces the set of users that this session watches.
+func (g *Gateway) watch(s *session, ref uint32, m *clientpb.Watch) {
+	want := make(map[string]struct{}, len(m.GetUsers()))
+	var f *nodepb.Fault
+	for i, user := range m.GetUsers() {
+		if err := ident.CheckUser(user); err != nil && f == nil {
+			f = fault.New(fault.InvalidArgument, "", "watch.users[%d]: %v", i, err)
+		}
+		want[user] = struct{}{}
+	}
+	switch {
+	case f != nil:
+	case len(want) > limits.Watched:
+		f = fault.New(fault.InvalidArgument, "", "watch.users: %d users, at most %d", len(want), limits.Watched)
+	case !s.busy.watch.AllowN(g.now(), 1):
+		f = fault.New(fault.RateLimited, "", "watch: more than %g a second", g.cfg.Limits.Watch.PerSecond)
+	}
+	if f != nil {
+		g.fault(s, ref, "", f)
+		return
+	}
+	for user := range s.busy.watched {
+		if _, ok := want[user]; !ok {
+			g.tell(user, &nodepb.Unwatch{Origin: s.origin()})
+		}
+	}
+	for user := range want {
+		g.tell(user, &nodepb.Watch{Origin: s.origin()})
+	}
+	s.busy.watched = want
+}
+
+// open is for how long the send has been open, in seconds.
+func (p *pending) open(now time.Time) float64 {
+	return float64(now.UnixMicro()-p.at) / 1e6
+}

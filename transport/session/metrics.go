@@ -1,0 +1,56 @@
+package session
+
+import "github.com/prometheus/client_golang/prometheus"
+
+// Metrics of a Gateway.
+type Metrics struct {
+	Sessions  prometheus.Gauge
+	FramesIn  prometheus.Counter
+	FramesOut prometheus.Counter
+	Sends     prometheus.Counter
+	Sents     prometheus.Counter
+	Delivers  prometheus.Counter
+	Faults    *prometheus.CounterVec // by code
+	Gaps      prometheus.Counter
+	Lags      prometheus.Counter
+	Overdue   prometheus.Counter
+	Untaken   prometheus.Counter
+	// SentSeconds is from a send being read to its sent being written,
+	// DeliverSeconds from its acceptance to its deliver being written live.
+	SentSeconds    prometheus.Histogram
+	DeliverSeconds prometheus.Histogram
+}
+
+// NewMetrics registers them.
+func NewMetrics(reg prometheus.Registerer) *Metrics {
+	counter := func(name, help string) prometheus.Counter {
+		c := prometheus.NewCounter(prometheus.CounterOpts{Namespace: "rookery", Name: name, Help: help})
+		reg.MustRegister(c)
+		return c
+	}
+	histogram := func(name, help string) prometheus.Histogram {
+		h := prometheus.NewHistogram(prometheus.HistogramOpts{
+			Namespace: "rookery", Name: name, Help: help, Buckets: prometheus.ExponentialBuckets(0.0001, 2, 18),
+		})
+		reg.MustRegister(h)
+		return h
+	}
+	m := &Metrics{
+		Sessions:       prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "rookery", Name: "sessions", Help: "Connections with a session, attached or about to."}),
+		FramesIn:       counter("frames_in_total", "Frames read from clients."),
+		FramesOut:      counter("frames_out_total", "Frames written to clients."),
+		Sends:          counter("sends_total", "Sends read and put to a user's actor."),
+		Sents:          counter("sents_total", "Sends answered with sent."),
+		Delivers:       counter("delivers_total", "Messages written to devices."),
+		Gaps:           counter("stream_gaps_total", "Pushed entries that did not follow the last one written."),
+		Lags:           counter("stream_lags_total", "Sessions that stopped being pushed to because their peer does not read."),
+		Overdue:        counter("sends_overdue_total", "Connections closed because the outcome of a send was not known in time."),
+		Untaken:        counter("untaken_total", "Words to an actor that were not taken and need no answer."),
+		SentSeconds:    histogram("send_to_sent_seconds", "From a send being read to its sent being written."),
+		DeliverSeconds: histogram("send_to_deliver_seconds", "From acceptance to the deliver being written to a connected device."),
+		Faults: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: "rookery", Name: "faults_total", Help: "Errors sent to clients, by code."}, []string{"code"}),
+	}
+	reg.MustRegister(m.Sessions, m.Faults)
+	return m
+}

@@ -1,0 +1,265 @@
+package session
+
+import (
+	"strconv"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/rookery-im/rookery/internal/fault"
+	"github.com/rookery-im/rookery/internal/ident"
+	"github.com/rookery-im/rookery/internal/limits"
+	clientpb "github.com/rookery-im/rookery/proto/rookery/client/v1"
+	nodepb "github.com/rookery-im/rookery/proto/rookery/node/v1"
+	storepb "github.com/rookery-im/rookery/proto/rookery/store/v1"
+	"github.com/rookery-im/rookery/transport/frames"
+)
+
+// Deliver takes what an actor says to a session. What is for a session that
+// has ended, or for an earlier one of the connection, is dropped: its actor is
+// told of the end by Detach.
+func (g *Gateway) Deliver(conn uint64, msg proto.Message) {
+	s := g.sessions[conn]
+	if s == nil || s.state == closing {
+		return
+	}
+	switch m := msg.(type) {
+	case *nodepb.Sent:
+		g.sent(s, m)
+	case *nodepb.Push:
+		g.push(s, m)
+	case *nodepb.Refused:
+		g.refused(s, m)
+	case *nodepb.Page:
+		g.page(s, m)
+	case *nodepb.Attached:
+		g.attached(s, m)
+	case *nodepb.Kick:
+		if m.GetSession() == s.number {
+			g.close(s, uint16(m.GetCode()), m.GetReason()) //nolint:gosec // a close code
+		}
+	case *nodepb.Devices:
+		g.devices(s, m)
+	case *nodepb.Presence:
+		g.presence(s, m)
+	case *nodepb.Notice:
+		g.write(s, &clientpb.ServerFrame{Body: &clientpb.ServerFrame_Typing{Typing: &clientpb.TypingNotice{
+			From: device(m.GetFrom()), Conversation: frames.With(m.GetFrom().GetUser()), On: m.GetOn(),
+		}}})
+	case *nodepb.Ring:
+		g.write(s, &clientpb.ServerFrame{Body: &clientpb.ServerFrame_Signal{Signal: &clientpb.Signal{
+			From: device(m.GetFrom()), Bytes: m.GetBytes(),
+		}}})
+	default:
+		g.log.Error("an actor said something of unknown type", "type", string(msg.ProtoReflect().Descriptor().Name()))
+	}
+}
+
+// Unknown ends a session because what became of something it asked for, or of
+// its attachment, is not known.
+func (g *Gateway) Unknown(conn uint64) {
+	if s := g.sessions[conn]; s != nil {
+		g.close(s, CloseUnavailable, "the shard lost its leader; reconnect")
+	}
+}
+
+func device(o *nodepb.Origin) *clientpb.Device {
+	return &clientpb.Device{User: o.GetUser(), Device: o.GetDevice()}
+}
+
+// attached begins the session proper: welcome, then the mailbox.
+func (g *Gateway) attached(s *session, m *nodepb.Attached) {
+	if s.state != attaching {
+		return
+	}
+	if f := m.GetError(); f != nil {
+		if f.GetCode() == string(fault.Unauthenticated) {
+			g.close(s, CloseUnauthenticated, f.GetMessage())
+			return
+		}
+		s.state = greeting
+		g.fault(s, s.ref, "", f)
+		return
+	}
+	s.state, s.number = attached, m.GetSession()
+	s.written, s.cursor, s.backlog, s.others = m.GetCursor(), m.GetCursor(), m.GetLastSeq(), m.GetOthers()
+	g.write(s, &clientpb.ServerFrame{Ref: s.ref, Body: &clientpb.ServerFrame_Welcome{Welcome: &clientpb.Welcome{
+		User: s.user, Device: s.device, Session: strconv.FormatUint(s.number, 10), Heartbeat: durationpb.New(s.heartbeat),
+		Limits: g.cfg.Limits.proto(), Time: m.GetTime(), Node: g.cfg.Node,
+	}}})
+	g.pull(s)
+}
+
+// pull asks for what follows the last entry written, once there is room.
+func (g *Gateway) pull(s *session) {
+	if g.conns.Pending(s.conn)+len(s.out) > g.cfg.HighWater {
+		if s.stream != lagging {
+			g.metrics.Lags.Inc()
+		}
+		s.stream = lagging
+		return
+	}
+	s.stream = pulling
+	err := g.users.Tell(s.user, &nodepb.Pull{
+		Origin: s.origin(), After: s.written, MaxEntries: limits.PageEntries, MaxBytes: limits.PageBytes,
+	})
+	if err != nil {
+		g.close(s, CloseUnavailable, "the user's shard has no leader")
+	}
+}
+
+// Drained takes up a session whose connection has room again.
+func (g *Gateway) Drained(conn uint64) {
+	if s := g.sessions[conn]; s != nil && s.state == attached && s.stream == lagging {
+		g.pull(s)
+	}
+}
+
+// page takes entries that were asked for.
+func (g *Gateway) page(s *session, m *nodepb.Page) {
+	if m.GetSession() != s.number || s.stream != pulling || m.GetAfter() != s.written {
+		return
+	}
+	for _, e := range m.GetEntries() {
+		g.entry(s, e)
+	}
+	if !s.drained && (m.GetEnd() || s.written >= s.backlog) {
+		s.drained = true
+		g.write(s, &clientpb.ServerFrame{Body: &clientpb.ServerFrame_Drained{Drained: &clientpb.Drained{Seq: s.written}}})
+	}
+	if m.GetEnd() {
+		s.stream = live
+		return
+	}
+	g.pull(s)
+}
+
+// push takes an entry as it comes.
+func (g *Gateway) push(s *session, m *nodepb.Push) {
+	switch e := m.GetEntry(); {
+	case m.GetSession() != s.number || s.stream != live || e.GetSeq() <= s.written:
+		// Not live: the page that is under way, or the next one, has it.
+		return
+	case m.GetPrevious() != s.written:
+		g.metrics.Gaps.Inc()
+		g.pull(s)
+	case g.conns.Pending(s.conn)+len(s.out) > g.cfg.HighWater:
+		g.pull(s) // turns it to lagging
+	default:
+		g.entry(s, e)
+		if t := e.GetMessage().GetTime(); t != 0 {
+			g.metrics.DeliverSeconds.Observe(max(0, g.now().Sub(time.UnixMilli(int64(t>>16))).Seconds())) //nolint:gosec // 48 bits
+		}
+	}
+}
+
+// entry writes one entry of the mailbox.
+func (g *Gateway) entry(s *session, e *storepb.Entry) {
+	g.began(s)
+	out, ok, err := frames.AppendEntry(s.out, s.enc, e, s.device)
+	if err != nil || ok {
+		g.wrote(s, out, err)
+	}
+	if s.state == closing {
+		return
+	}
+	s.written = e.GetSeq()
+	if m := e.GetMessage(); m != nil {
+		s.after = max(s.after, m.GetTime())
+		g.metrics.Delivers.Inc()
+	}
+}
+
+// decided takes a send out of those in flight.
+func (g *Gateway) decided(s *session, tag uint32) (*pending, *chain) {
+	if s.busy == nil {
+		return nil, nil
+	}
+	p := s.busy.pending[tag]
+	if p == nil {
+		return nil, nil
+	}
+	delete(s.busy.pending, tag)
+	c := s.busy.chains[p.peer]
+	c.inFlight--
+	return p, c
+}
+
+func (g *Gateway) sent(s *session, m *nodepb.Sent) {
+	p, _ := g.decided(s, m.GetTag())
+	if p == nil {
+		return
+	}
+	g.metrics.Sents.Inc()
+	g.metrics.SentSeconds.Observe(p.open(g.now()))
+	g.write(s, &clientpb.ServerFrame{Ref: p.ref, Body: &clientpb.ServerFrame_Sent{Sent: &clientpb.Sent{
+		Id: ident.MessageIDString(p.id[:]), Conversation: frames.With(p.peer), Order: m.GetOrder(), Time: m.GetTime(), Duplicate: m.GetDuplicate(),
+	}}})
+	g.settle(s, p)
+}
+
+func (g *Gateway) refused(s *session, m *nodepb.Refused) {
+	if m.GetTag() == 0 {
+		g.fault(s, m.GetRef(), "", m.GetFault())
+		return
+	}
+	p, c := g.decided(s, m.GetTag())
+	if p == nil {
+		return
+	}
+	c.refused(p, m.GetFault(), m.GetFault().GetReason() == fault.ReasonOutOfOrder)
+	if !m.GetFault().GetRetryable() {
+		s.busy.unlink(p)
+	}
+	g.fault(s, p.ref, ident.MessageIDString(p.id[:]), m.GetFault())
+	g.settle(s, p)
+}
+
+// unlink takes a finally refused send out of the chain of those after it.
+func (a *activity) unlink(gone *pending) {
+	for _, p := range a.pending {
+		if p.peer == gone.peer && p.previous == gone.number {
+			p.previous = gone.previous
+		}
+	}
+}
+
+// settle does what waited for a send to be decided.
+func (g *Gateway) settle(s *session, p *pending) {
+	b := &s.busy.barrier
+	if b.open > 0 && p.number <= b.upTo {
+		b.open--
+		g.confirm(s)
+	}
+	g.release(s)
+}
+
+// devices takes a new list of the user's other devices. It is confirmed once
+// no send that was stamped with the old one is open.
+func (g *Gateway) devices(s *session, m *nodepb.Devices) {
+	if m.GetSession() != s.number {
+		return
+	}
+	s.others = m.GetOthers()
+	a := s.activity(g.cfg.Limits)
+	a.barrier = barrier{epoch: m.GetEpoch(), upTo: a.counter, open: len(a.pending)}
+	g.confirm(s)
+}
+
+func (g *Gateway) confirm(s *session) {
+	b := s.busy.barrier
+	if b.open == 0 && b.epoch != 0 {
+		s.busy.barrier = barrier{}
+		g.tell(s.user, &nodepb.DevicesSeen{Origin: s.origin(), Epoch: b.epoch})
+	}
+}
+
+func (g *Gateway) presence(s *session, m *nodepb.Presence) {
+	p := &clientpb.Presence{User: m.GetUser(), Online: m.GetOnline()}
+	if t := m.GetLastSeen(); t != 0 && !m.GetOnline() {
+		p.LastSeen = timestamppb.New(time.UnixMilli(int64(t))) //nolint:gosec // a clock
+	}
+	g.write(s, &clientpb.ServerFrame{Body: &clientpb.ServerFrame_Presence{Presence: p}})
+}

@@ -1,0 +1,145 @@
+package session
+
+import (
+	"time"
+
+	"golang.org/x/time/rate"
+
+	nodepb "github.com/rookery-im/rookery/proto/rookery/node/v1"
+	"github.com/rookery-im/rookery/transport/frames"
+
+	clientpb "github.com/rookery-im/rookery/proto/rookery/client/v1"
+)
+
+// state of a session.
+type state uint8
+
+const (
+	greeting state = iota
+	attaching
+	attached
+	closing
+)
+
+func (s state) String() string {
+	return [...]string{"greeting", "attaching", "attached", "closing"}[s]
+}
+
+// stream says how entries reach an attached session.
+type stream uint8
+
+const (
+	// pulling: a Page is under way.
+	pulling stream = iota
+	// lagging: entries wait until the connection has room, or stand behind a gap.
+	lagging
+	// live: entries are pushed as they come.
+	live
+)
+
+func (s stream) String() string { return [...]string{"pulling", "lagging", "live"}[s] }
+
+// session is one connection.
+type session struct {
+	// Immutable.
+	conn   uint64
+	enc    frames.Encoding
+	bearer string
+
+	state  state
+	stream stream
+	// drained is set once the frame of that name was written.
+	drained bool
+
+	user   string
+	device uint32
+	number uint64 // of the session, as the user's actor gave it
+	ref    uint32 // of hello
+	// heartbeat granted.
+	heartbeat time.Duration
+
+	written uint64 // last seq written
+	cursor  uint64 // acked, as far as told
+	backlog uint64 // last seq of the mailbox when the session attached
+	after   uint64 // highest time delivered
+	others  []uint32
+
+	out  []byte    // frames to be sent at the end of the round
+	busy *activity // nil for a session that has never sent anything
+}
+
+// origin stamps what the session says to actors.
+func (s *session) origin() *nodepb.Origin {
+	return &nodepb.Origin{Conn: s.conn, User: s.user, Device: s.device, Session: s.number}
+}
+
+// activity is the part of a session that an idle one does not need.
+type activity struct {
+	counter uint64 // numbers given to sends
+	tags    uint32
+	pending map[uint32]*pending
+	chains  map[string]*chain
+	watched map[string]struct{}
+	// held are frames read past the bound of sends in flight.
+	held []heldFrame
+	// barrier: Devices of this epoch is confirmed once open, the sends stamped
+	// before it, are decided.
+	barrier barrier
+
+	sends, typing, watch, signals, frames *rate.Limiter
+}
+
+type barrier struct {
+	epoch uint64
+	upTo  uint64
+	open  int
+}
+
+type heldFrame struct {
+	frame *clientpb.ClientFrame
+	fault *nodepb.Fault
+}
+
+// pending is a send that awaits its answer.
+type pending struct {
+	ref      uint32
+	id       [16]byte
+	peer     string
+	number   uint64
+	previous uint64
+	at       int64 // Unix microseconds
+}
+
+// chain is the sequence of a session's sends to one user.
+type chain struct {
+	last     uint64 // number of the last send that was not finally refused
+	inFlight int
+	// blocked is the id that was refused retryably and has to come first.
+	blocked   [16]byte
+	isBlocked bool
+}
+
+// refused takes a refusal into the chain.
+func (c *chain) refused(p *pending, f *nodepb.Fault, outOfOrder bool) {
+	switch {
+	case !f.GetRetryable():
+		if c.last == p.number {
+			c.last = p.previous
+		}
+		return
+	case !outOfOrder && !c.isBlocked:
+		c.blocked, c.isBlocked = p.id, true
+	}
+	c.last = min(c.last, p.previous)
+}
+
+func (s *session) activity(limit Limits) *activity {
+	if s.busy == nil {
+		l := func(r Rate) *rate.Limiter { return rate.NewLimiter(rate.Limit(r.PerSecond), r.Burst) }
+		s.busy = &activity{
+			pending: map[uint32]*pending{}, chains: map[string]*chain{}, watched: map[string]struct{}{},
+			sends: l(limit.Sends), typing: l(limit.Typing), watch: l(limit.Watch), signals: l(limit.Signals), frames: l(limit.Frames),
+		}
+	}
+	return s.busy
+}
