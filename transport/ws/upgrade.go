@@ -1,0 +1,123 @@
+package ws
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	gobwas "github.com/gobwas/ws"
+
+	"github.com/rookery-im/rookery/internal/fault"
+)
+
+// Subprotocol is the encoding a connection has agreed to.
+type Subprotocol uint8
+
+// The encodings of the one schema. JSON is what a client gets that offers none.
+const (
+	JSON Subprotocol = iota
+	Protobuf
+)
+
+// The subprotocols' names in the handshake.
+const (
+	NameJSON     = "rookery.v1.json"
+	NameProtobuf = "rookery.v1.protobuf"
+)
+
+// String is the subprotocol's name in the handshake.
+func (s Subprotocol) String() string {
+	if s == Protobuf {
+		return NameProtobuf
+	}
+	return NameJSON
+}
+
+// Opcode is how messages of this subprotocol travel.
+func (s Subprotocol) Opcode() Opcode {
+	if s == Protobuf {
+		return Binary
+	}
+	return Text
+}
+
+// ErrSubprotocol is the refusal of a client that offers only what is unknown here.
+var ErrSubprotocol = errors.New("websocket: Sec-WebSocket-Protocol must name " + NameProtobuf + " or " + NameJSON + ", or be absent")
+
+// Negotiate picks the first subprotocol offered that is known here. The name is
+// empty, and JSON spoken, where none is offered at all.
+func Negotiate(offers []string) (Subprotocol, string, error) {
+	offered := false
+	for _, line := range offers {
+		for name := range strings.SplitSeq(line, ",") {
+			switch strings.TrimSpace(name) {
+			case NameJSON:
+				return JSON, NameJSON, nil
+			case NameProtobuf:
+				return Protobuf, NameProtobuf, nil
+			case "":
+			default:
+				offered = true
+			}
+		}
+	}
+	if offered {
+		return JSON, "", ErrSubprotocol
+	}
+	return JSON, "", nil
+}
+
+// Bearer is the token of an Authorization header, or "".
+func Bearer(h http.Header) string {
+	scheme, token, ok := strings.Cut(strings.TrimSpace(h.Get("Authorization")), " ")
+	if !ok || !strings.EqualFold(scheme, "Bearer") {
+		return ""
+	}
+	return strings.TrimSpace(token)
+}
+
+// Handshake is a connection that has been upgraded and belongs to the caller.
+type Handshake struct {
+	Conn        net.Conn
+	Leftover    []byte // frames that arrived together with the request
+	Subprotocol Subprotocol
+	Token       string // of the Authorization header; may be empty
+}
+
+// Upgrade takes the connection from net/http and answers the opening handshake.
+// On an error everything has been answered, and the connection is closed where
+// it was taken.
+func Upgrade(w http.ResponseWriter, r *http.Request, timeout time.Duration) (*Handshake, error) {
+	if !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
+		w.Header().Set("Upgrade", "websocket")
+		w.Header().Set("Connection", "Upgrade")
+		Refuse(w, http.StatusUpgradeRequired, fault.InvalidArgument, "this is a WebSocket endpoint")
+		return nil, errors.New("websocket: the request asks for no upgrade")
+	}
+	sub, name, err := Negotiate(r.Header.Values("Sec-WebSocket-Protocol"))
+	if err != nil {
+		Refuse(w, http.StatusBadRequest, fault.InvalidArgument, err.Error())
+		return nil, err
+	}
+	u := gobwas.HTTPUpgrader{Timeout: timeout}
+	if name != "" {
+		u.Protocol = func(s string) bool { return s == name }
+	}
+	conn, rw, _, err := u.Upgrade(r, w)
+	if err != nil {
+		if conn != nil {
+			err = errors.Join(err, conn.Close())
+		}
+		return nil, fmt.Errorf("websocket: handshake: %w", err)
+	}
+	left, err := rw.Reader.Peek(rw.Reader.Buffered())
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("websocket: bytes after the handshake: %w", err), conn.Close())
+	}
+	// The reader is net/http's: keeping a part of it would pin all of it.
+	return &Handshake{Conn: conn, Leftover: slices.Clone(left), Subprotocol: sub, Token: Bearer(r.Header)}, nil
+}
