@@ -1,0 +1,115 @@
+package shard
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// A checkpoint that failed is tried again after this, doubled each time.
+const (
+	retryFirst = time.Second
+	retryMax   = time.Minute
+)
+
+// checkpointer is the loop's side of checkpoints.
+type checkpointer struct {
+	last     time.Time // begun
+	notUntil time.Time // after a failure
+	retry    time.Duration
+	forced   bool
+
+	// while one is under way
+	frozen   Frozen
+	marks    []Checkpoint
+	logBytes int
+}
+
+type writeOutcome struct {
+	took time.Duration
+	err  error
+}
+
+// Checkpoint asks for a checkpoint at the end of the next round that can begin one.
+func (s *Set) Checkpoint() { s.checkpoint.forced = true }
+
+// Checkpointing says whether one is under way.
+func (s *Set) Checkpointing() bool { return s.checkpoint.frozen != nil }
+
+func (s *Set) checkpointDue(now time.Time) bool {
+	c := &s.checkpoint
+	switch {
+	case c.frozen != nil || now.Before(c.notUntil):
+		return false
+	case c.forced:
+		return true
+	case !s.appliedSince:
+		return false
+	}
+	return s.config.Store.Bytes() >= s.config.CheckpointBytes ||
+		s.logBytes >= s.config.CheckpointLog ||
+		now.Sub(c.last) >= s.config.CheckpointEvery
+}
+
+// maybeCheckpoint begins one. Between rounds every group's applied index is
+// exactly what the overlay holds.
+func (s *Set) maybeCheckpoint() {
+	now := s.config.Now()
+	if !s.checkpointDue(now) {
+		return
+	}
+	frozen, ok := s.config.Store.Freeze()
+	if !ok {
+		return
+	}
+	c := &s.checkpoint
+	c.frozen, c.marks, c.last, c.forced = frozen, nil, now, false
+	for _, g := range s.order {
+		if g.applied > g.checkpointed {
+			c.marks = append(c.marks, g.checkpoint())
+		}
+	}
+	c.logBytes, s.appliedSince = s.logBytes, false
+	marks := c.marks
+	s.running.Go(func() {
+		start := s.config.Now()
+		err := writeCheckpoint(s.ctx, frozen, s.config.Log, marks)
+		s.written <- writeOutcome{s.config.Now().Sub(start), err}
+		s.post()
+	})
+}
+
+// writeCheckpoint may save what is applied only after it is on the disk.
+func writeCheckpoint(ctx context.Context, f Frozen, log Log, marks []Checkpoint) error {
+	if err := f.Write(ctx); err != nil {
+		return errors.Join(errors.New("shard: checkpoint: write the store"), err)
+	}
+	if len(marks) == 0 {
+		return nil
+	}
+	if err := log.SaveCheckpoints(marks); err != nil {
+		return wrapLog("save checkpoints", err)
+	}
+	return nil
+}
+
+func (s *Set) finishCheckpoint(o writeOutcome) {
+	c := &s.checkpoint
+	s.config.Store.Thaw(c.frozen, o.err)
+	c.frozen = nil
+	s.config.Metrics.CheckpointSeconds.Observe(o.took.Seconds())
+	if o.err != nil {
+		c.retry = min(max(2*c.retry, retryFirst), retryMax)
+		c.notUntil = s.config.Now().Add(c.retry)
+		s.appliedSince, c.forced = true, true
+		s.config.Metrics.CheckpointErrors.Inc()
+		s.config.Logger.Error("checkpoint failed", "error", o.err, "retry", c.retry)
+		return
+	}
+	c.retry = 0
+	s.logBytes -= c.logBytes
+	for _, m := range c.marks {
+		s.groups[m.Group].checkpointed = m.Index
+	}
+	s.config.Metrics.Checkpoints.Inc()
+}

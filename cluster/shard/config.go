@@ -1,0 +1,208 @@
+package shard
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"go.etcd.io/raft/v3"
+	"go.etcd.io/raft/v3/raftpb"
+)
+
+// Machine is what a group's entries are for. All of it is called on the loop,
+// from Set.Round.
+type Machine interface {
+	// Apply takes a committed entry. Data is not to be changed. An error stops
+	// the whole node: it says that the machine's state can no longer be trusted.
+	Apply(index, term uint64, data []byte) error
+	// Lead says that this replica leads the term, and that everything committed
+	// in earlier terms is applied.
+	Lead(term uint64)
+	// Follow says that it leads no longer: every proposal and read in flight is void.
+	Follow()
+	// Committed says that the proposal is committed and applied.
+	Committed(token uint64)
+	// Dropped says that the proposal is not in the log and never will be.
+	Dropped(token uint64)
+	// Confirmed says that this replica still led after Read was called, and that
+	// what was committed by then is applied.
+	Confirmed(token uint64)
+}
+
+// Update is what one group adds to the log.
+type Update struct {
+	Group     uint32
+	HardState *raftpb.HardState // nil: unchanged
+	Entries   []*raftpb.Entry   // replace what the log has from the first one's index on
+}
+
+// Checkpoint is the state up to which a group's entries are in the store.
+type Checkpoint struct {
+	Group       uint32
+	Index, Term uint64
+	ConfState   *raftpb.ConfState
+	Data        []byte
+}
+
+// Log is the log that all groups of a node share. After an error it stays
+// broken: what a failed sync left on the disk is unknown.
+type Log interface {
+	// Append writes; what it wrote is not durable before Sync.
+	Append([]Update) error
+	// Sync makes durable what was appended before the call. It is called on
+	// another goroutine while the disk is slow, but never while Append runs.
+	Sync() error
+	// Checkpoint returns the last one saved of a group.
+	Checkpoint(group uint32) (Checkpoint, bool)
+	// SaveCheckpoints makes them durable, all or none. It is called on another
+	// goroutine while Append and Sync go on.
+	SaveCheckpoints([]Checkpoint) error
+	// Storage is Raft's view of a group that has a checkpoint.
+	Storage(group uint32) raft.Storage
+}
+
+// Store is where machines put their rows.
+type Store interface {
+	// Bytes is how much the overlay holds in memory that is not being written.
+	Bytes() int
+	// Freeze begins a checkpoint; false while one is under way.
+	Freeze() (Frozen, bool)
+	// Thaw ends it.
+	Thaw(Frozen, error)
+}
+
+// Frozen is an overlay that nobody changes any more.
+type Frozen interface {
+	// Write returns when it is durable. It is called off the loop.
+	Write(context.Context) error
+}
+
+// Defaults of a Config.
+const (
+	DefaultElectionTicks   = 10
+	DefaultHeartbeatTicks  = 2
+	DefaultSlowSync        = 2 * time.Millisecond
+	DefaultCheckpointBytes = 64 << 20
+	DefaultCheckpointLog   = 256 << 20
+	DefaultCheckpointEvery = time.Minute
+	DefaultOverlayBound    = 256 << 20
+	DefaultReads           = 4096
+)
+
+// Config of a Set. Log, Store, Groups and Post are required.
+type Config struct {
+	Log    Log
+	Store  Store
+	Groups map[uint32]Machine
+
+	// Send hands messages to the groups' other replicas and does not block. It
+	// may lose them. Nil where there are no other replicas.
+	Send func(group uint32, messages []*raftpb.Message)
+	// Post runs f on the loop soon; false if it does not. A lost call costs time,
+	// nothing else: Round finds what it was for.
+	Post func(f func()) bool
+	// Bootstrap names this replica and all first voters of a group that has no
+	// checkpoint yet. By default the group has one voter, with a random id.
+	Bootstrap func(group uint32) (replica uint64, voters []uint64, err error)
+	// Now is the clock: of syncs and of checkpoints, Raft's is Tick.
+	Now func() time.Time
+
+	ElectionTicks, HeartbeatTicks int
+
+	// SlowSync is the average from which on syncs leave the loop.
+	SlowSync time.Duration
+	// A checkpoint is due when the overlay or the log since the last one has
+	// outgrown its bound, or when something was applied and the time is over.
+	CheckpointBytes, CheckpointLog int
+	CheckpointEvery                time.Duration
+	// OverlayBound is the overlay from which on proposals are refused, because
+	// checkpoints fail or do not keep up. Bytes.
+	OverlayBound int
+	// Reads bounds the reads that wait in one group.
+	Reads int
+
+	Logger  *slog.Logger
+	Metrics *Metrics
+}
+
+func (c Config) withDefaults() Config {
+	def := func(n *int, d int) {
+		if *n == 0 {
+			*n = d
+		}
+	}
+	def(&c.ElectionTicks, DefaultElectionTicks)
+	def(&c.HeartbeatTicks, DefaultHeartbeatTicks)
+	def(&c.CheckpointBytes, DefaultCheckpointBytes)
+	def(&c.CheckpointLog, DefaultCheckpointLog)
+	def(&c.OverlayBound, DefaultOverlayBound)
+	def(&c.Reads, DefaultReads)
+	if c.SlowSync == 0 {
+		c.SlowSync = DefaultSlowSync
+	}
+	if c.CheckpointEvery == 0 {
+		c.CheckpointEvery = DefaultCheckpointEvery
+	}
+	if c.Bootstrap == nil {
+		c.Bootstrap = alone
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Metrics == nil {
+		c.Metrics = NewMetrics(nil)
+	}
+	return c
+}
+
+// Validate reports everything that is wrong, defaults filled in.
+func (c Config) Validate() error {
+	c = c.withDefaults()
+	var errs []error
+	need := func(ok bool, format string, args ...any) {
+		if !ok {
+			errs = append(errs, fmt.Errorf("shard: "+format, args...))
+		}
+	}
+	need(c.Log != nil, "no log")
+	need(c.Store != nil, "no store")
+	need(c.Post != nil, "no way back onto the loop")
+	need(len(c.Groups) > 0, "no groups")
+	for id, m := range c.Groups {
+		need(m != nil, "group %d has no machine", id)
+	}
+	need(c.HeartbeatTicks > 0, "heartbeat of %d ticks", c.HeartbeatTicks)
+	need(c.ElectionTicks > c.HeartbeatTicks, "election after %d ticks, heartbeat after %d", c.ElectionTicks, c.HeartbeatTicks)
+	need(c.SlowSync > 0, "slow sync of %v", c.SlowSync)
+	need(c.CheckpointBytes > 0 && c.CheckpointLog > 0 && c.CheckpointEvery > 0, "checkpoint bounds must be positive")
+	need(c.OverlayBound >= c.CheckpointBytes, "overlay bound of %d is below the %d of a checkpoint", c.OverlayBound, c.CheckpointBytes)
+	need(c.Reads > 0, "%d reads", c.Reads)
+	return errors.Join(errs...)
+}
+
+// alone makes a group of one.
+func alone(uint32) (uint64, []uint64, error) {
+	id, err := NewReplica()
+	return id, []uint64{id}, err
+}
+
+// NewReplica draws the id of a new replica.
+func NewReplica() (uint64, error) {
+	var b [8]byte
+	for {
+		if _, err := rand.Read(b[:]); err != nil {
+			return 0, fmt.Errorf("draw replica id: %w", err)
+		}
+		id := binary.BigEndian.Uint64(b[:])
+		if id != raft.None && id != raft.LocalAppendThread && id != raft.LocalApplyThread {
+			return id, nil
+		}
+	}
+}

@@ -1,0 +1,52 @@
+// Package shard runs Raft groups. A Group is this node's replica of one of
+// them; a Set is all groups of a node, on one goroutine, the loop, writing to
+// one log with one sync for all.
+//
+// # A round
+//
+//	proposals and reads that machines handed in go to Raft
+//	collect    the Ready of every group that has one
+//	append     all of them to the log, at once
+//	sync       once; nothing below this line happens before it is finished
+//	send       messages to the other replicas
+//	apply      committed entries to the machines; confirm reads
+//	           and again, while there is a Ready
+//
+// What a machine proposes from within a callback waits for the next round, so
+// that a round ends. A group of one replica commits in the second pass, which
+// changes no more than the commit index: that is not worth a sync, and rides
+// with the group's next write.
+//
+// The loop syncs by itself while recent syncs were fast. When they are not, a
+// committer goroutine does, and the loop goes on; no group gets a further Ready
+// before that sync is finished.
+//
+// # States of a group
+//
+//	Follower -> Elected   Raft made this replica the leader of a term
+//	Elected  -> Leading   an entry of that term is applied: Machine.Lead
+//	Elected  -> Follower  another term or leader
+//	Leading  -> Follower  the same, or the log broke: Machine.Follow
+//
+// # What becomes of a proposal
+//
+// An error from Propose: it was not taken, and no call follows. Otherwise one
+// of these happens, once:
+//
+//	Committed  it is in the log for good, and applied
+//	Dropped    it is not in the log and never will be
+//	Follow     unknown: it may be applied later, by this replica or by
+//	           another, like any entry; there will be no Committed for it
+//
+// Dropped may be followed by Follow. A read is Confirmed, or voided by Follow.
+//
+// # Checkpoints
+//
+// The log is the truth; the store is written behind it. A checkpoint freezes
+// the store's overlay together with the applied index of every group, writes
+// it out, syncs it, and only then saves the indexes in the log, which may then
+// forget what lies before them. Every step but the first and the last runs off
+// the loop. After a crash each group applies again what follows its checkpoint:
+// machines write absolute values, so it does no harm that the store may already
+// have some of it.
+package shard

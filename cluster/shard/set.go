@@ -1,0 +1,179 @@
+package shard
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"go.etcd.io/raft/v3"
+)
+
+// Set is all Raft groups of a node. Its methods belong to the loop, but for Close.
+type Set struct {
+	// immutable
+	config Config
+	order  []*Group
+	groups map[uint32]*Group
+	cancel context.CancelFunc // of the checkpoint's writing
+	ctx    context.Context
+
+	// owned by the loop
+	err     error
+	closed  bool
+	dirty   []*Group // may have a Ready
+	spare   []*Group
+	intake  []*Group // have proposals or reads for the next round
+	batch   []ready
+	updates []Update
+	average time.Duration // of recent syncs
+	out     bool          // a sync is out with the committer, for the batch
+
+	appliedSince bool // since the last checkpoint was begun
+	logBytes     int  // appended since the last checkpoint
+	checkpoint   checkpointer
+
+	// between goroutines
+	requests chan struct{}     // to the committer; at most one
+	synced   chan syncResult   // from the committer; at most one
+	written  chan writeOutcome // from the checkpoint's writer; at most one
+	running  sync.WaitGroup
+}
+
+// ready is a Ready and whose it is.
+type ready struct {
+	group *Group
+	raft.Ready
+}
+
+type syncResult struct {
+	took time.Duration
+	err  error
+}
+
+// New opens the groups where their checkpoints left them. Nothing is applied,
+// and no machine is called, before the first Round.
+func New(config Config) (*Set, error) {
+	if err := config.Validate(); err != nil {
+		return nil, err
+	}
+	s := &Set{
+		config:   config.withDefaults(),
+		groups:   make(map[uint32]*Group, len(config.Groups)),
+		requests: make(chan struct{}, 1),
+		synced:   make(chan syncResult, 1),
+		written:  make(chan writeOutcome, 1),
+	}
+	ids := slices.Sorted(maps.Keys(config.Groups))
+	if err := bootstrap(&s.config, ids); err != nil {
+		return nil, err
+	}
+	for _, id := range ids {
+		g, err := open(s, id, config.Groups[id])
+		if err != nil {
+			return nil, err
+		}
+		s.groups[id] = g
+		s.order = append(s.order, g)
+	}
+	for _, g := range s.order {
+		// Nobody else can win. Where Raft refuses, because a change of the
+		// configuration is still to be applied, the election timeout does it.
+		if g.singleton() {
+			if err := g.Campaign(); err != nil {
+				return nil, err
+			}
+		}
+		g.touch()
+	}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.checkpoint.last = s.config.Now()
+	s.running.Add(1)
+	go s.commitLoop()
+	return s, nil
+}
+
+// Group returns a group of this node, or nil.
+func (s *Set) Group(id uint32) *Group { return s.groups[id] }
+
+// Err says why the node has stopped accepting; nil while it works.
+func (s *Set) Err() error { return s.err }
+
+// Idle says whether nothing is in flight: no proposal, no read, no sync.
+func (s *Set) Idle() bool {
+	if s.out || s.Pending() {
+		return false
+	}
+	for _, g := range s.order {
+		if !g.idle() {
+			return false
+		}
+	}
+	return true
+}
+
+// Pending says whether a Round would have something to do at once, so that the
+// loop should not wait before it.
+func (s *Set) Pending() bool {
+	return s.err == nil && !s.out && (len(s.intake) > 0 || len(s.dirty) > 0)
+}
+
+// Tick is Raft's clock.
+func (s *Set) Tick() {
+	if s.err != nil {
+		return
+	}
+	for _, g := range s.order {
+		g.tick()
+	}
+}
+
+// Close stops the goroutines and waits for them. The log and the store are the
+// caller's to close, after it.
+func (s *Set) Close() {
+	if s.closed {
+		return
+	}
+	s.closed = true
+	s.cancel()
+	close(s.requests)
+	s.running.Wait()
+}
+
+// fail stops accepting for good. What is in flight gets no answer but Follow:
+// it may be in the log.
+func (s *Set) fail(err error) {
+	if s.err != nil {
+		return
+	}
+	s.err = err
+	s.config.Logger.Error("node stops accepting", "error", err)
+	for _, g := range s.order {
+		g.becomeFollower(dropBroken)
+	}
+}
+
+func (s *Set) drop(reason string, n int) {
+	s.config.Metrics.Dropped.WithLabelValues(reason).Add(float64(n))
+}
+
+// post gets back onto the loop, to find what is in the channels.
+func (s *Set) post() {
+	// A lost wake-up costs the time until the next round, which looks as well.
+	s.config.Post(s.settle)
+}
+
+// commitLoop is the committer: it syncs when the disk is too slow for the loop.
+func (s *Set) commitLoop() {
+	defer s.running.Done()
+	for range s.requests {
+		start := s.config.Now()
+		err := s.config.Log.Sync()
+		s.synced <- syncResult{s.config.Now().Sub(start), err}
+		s.post()
+	}
+}
+
+func wrapLog(op string, err error) error { return fmt.Errorf("shard: log: %s: %w", op, err) }

@@ -1,0 +1,269 @@
+package shard
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// The order of a round is the promise: nothing is applied or answered before
+// the sync, and the commit index alone costs no second one.
+func TestRoundTripOfOneReplica(t *testing.T) {
+	n := newSolo(t, nil)
+	n.round()
+	n.want("append 1", "sync", "append 1", "sync", "lead 2")
+
+	n.propose(7, "a=1")
+	n.want()
+	n.round()
+	n.want("append 1", "sync", "apply a=1", "committed 7")
+
+	if err := n.g.Read(8); err != nil {
+		t.Fatal(err)
+	}
+	n.round()
+	n.want("confirmed 8")
+	if !n.set.Idle() {
+		t.Error("not idle with nothing in flight")
+	}
+}
+
+func TestOneProposalInFlight(t *testing.T) {
+	n := newSolo(t, nil)
+	if err := n.g.Propose(1, []byte("a=1")); !errors.Is(err, ErrNotLeading) {
+		t.Errorf("proposal before leading: %v", err)
+	}
+	n.lead()
+	n.propose(1, "a=1")
+	if err := n.g.Propose(2, []byte("b=1")); !errors.Is(err, ErrInFlight) {
+		t.Errorf("second proposal: %v", err)
+	}
+	if n.set.Idle() {
+		t.Error("idle with a proposal in flight")
+	}
+}
+
+// A machine that proposes from each Committed must not keep the loop in one
+// round for ever.
+func TestRoundEndsThoughMachineProposes(t *testing.T) {
+	n := newSolo(t, nil)
+	n.lead()
+	n.m.onCommit = func(token uint64) { n.propose(token+1, "a=1") }
+	n.propose(1, "a=1")
+	n.round()
+	n.want("append 1", "sync", "apply a=1", "committed 1")
+	if !n.set.Pending() {
+		t.Error("the next proposal waits, but the loop would sleep")
+	}
+	n.round()
+	n.want("append 1", "sync", "apply a=1", "committed 2")
+}
+
+// What was acknowledged is there after a power cut; what was appended and not
+// synced may be there, or not, and both are right.
+func TestCrashBetweenAppendAndSync(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		kept int
+		want string
+	}{
+		{"torn off", 0, ""},
+		{"on the disk all the same", 10, "2"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			n := newSolo(t, nil)
+			n.lead()
+			n.propose(1, "a=1")
+			n.round()
+			n.log.syncErr = errDisk
+			n.propose(2, "b=2")
+			if err := n.set.Round(); !errors.Is(err, errDisk) {
+				t.Fatalf("round: %v", err)
+			}
+			n.crash(c.kept)
+			n.lead()
+			rows := n.store.rows()
+			if rows["a"] != "1" || rows["b"] != c.want {
+				t.Errorf("rows %v", rows)
+			}
+		})
+	}
+}
+
+func TestBrokenLogReleasesNothing(t *testing.T) {
+	for _, c := range []struct {
+		name      string
+		breakIt   func(*memLog)
+		wantTrace []string
+	}{
+		{"append", func(l *memLog) { l.appendErr = errDisk }, []string{"append 1", "follow"}},
+		{"sync", func(l *memLog) { l.syncErr = errDisk }, []string{"append 1", "sync failed", "follow"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			n := newSolo(t, nil)
+			n.lead()
+			c.breakIt(n.log)
+			n.propose(1, "a=1")
+			if err := n.g.Read(2); err != nil {
+				t.Fatal(err)
+			}
+			if err := n.set.Round(); !errors.Is(err, errDisk) {
+				t.Fatalf("round: %v", err)
+			}
+			n.want(c.wantTrace...)
+			n.set.Tick()
+			if err := n.set.Round(); !errors.Is(err, errDisk) || !errors.Is(n.set.Err(), errDisk) {
+				t.Errorf("the error did not stay: %v, %v", err, n.set.Err())
+			}
+			if err := n.g.Propose(3, []byte("b=1")); !errors.Is(err, ErrBroken) || !errors.Is(err, errDisk) {
+				t.Errorf("proposal after the error: %v", err)
+			}
+			n.want()
+		})
+	}
+}
+
+func TestMachineErrorStopsTheNode(t *testing.T) {
+	n := newSolo(t, nil)
+	n.lead()
+	n.m.fail = errDisk
+	n.propose(1, "a=1")
+	if err := n.set.Round(); !errors.Is(err, errDisk) {
+		t.Fatalf("round: %v", err)
+	}
+	n.want("append 1", "sync", "follow")
+}
+
+// slow makes the disk slow enough that the next sync leaves the loop, and holds
+// that one until the gate opens.
+func (n *solo) slow() {
+	n.log.syncTakes = time.Second
+	n.propose(100, "slow=1")
+	n.round()
+	n.log.syncTakes = time.Millisecond
+	n.log.gate, n.log.entered = make(chan struct{}), make(chan struct{}, 1)
+	n.trace.take()
+}
+
+// A disk that stalls must not stall the sockets: the round comes back, and
+// nothing is released until the sync does.
+func TestSlowSyncLeavesTheLoop(t *testing.T) {
+	n := newSolo(t, nil)
+	n.lead()
+	n.slow()
+	n.propose(1, "a=1")
+	n.round() // comes back, though the sync does not
+	<-n.log.entered
+	if err := n.g.Read(2); err != nil {
+		t.Fatal(err)
+	}
+	n.set.Tick()
+	n.round()
+	n.want("append 1")
+	if n.set.Idle() || n.set.Pending() {
+		t.Errorf("idle %v, pending %v while a sync is out", n.set.Idle(), n.set.Pending())
+	}
+
+	close(n.log.gate)
+	(<-n.posted)()
+	n.round()
+	n.want("sync", "apply a=1", "committed 1", "confirmed 2")
+
+	// The disk is fast again: after some syncs, the loop does them itself.
+	inline := 0
+	n.log.entered = nil
+	for token := uint64(10); token < 200 && inline == 0; token++ {
+		n.propose(token, "a=2")
+		n.round()
+		if len(n.m.committed) > 0 && n.m.committed[len(n.m.committed)-1] == token {
+			inline++
+			continue
+		}
+		(<-n.posted)()
+		n.round()
+	}
+	if inline == 0 {
+		t.Errorf("the loop never took syncs back; average %v", n.set.Average())
+	}
+}
+
+func TestSlowSyncThatFails(t *testing.T) {
+	n := newSolo(t, nil)
+	n.lead()
+	n.slow()
+	n.propose(1, "a=1")
+	n.round()
+	<-n.log.entered
+	n.log.mu.Lock()
+	n.log.syncErr = errDisk
+	n.log.mu.Unlock()
+	close(n.log.gate)
+	(<-n.posted)()
+	n.want("append 1", "sync failed", "follow")
+	if !errors.Is(n.set.Err(), errDisk) {
+		t.Errorf("error %v", n.set.Err())
+	}
+}
+
+// Post may fail when the loop's inbox is full: the next round finds the sync.
+func TestSlowSyncWithoutWakeUp(t *testing.T) {
+	refused := make(chan struct{}, 4)
+	n := newSolo(t, func(c *Config) {
+		c.Post = func(func()) bool { refused <- struct{}{}; return false }
+	})
+	n.lead()
+	n.slow()
+	n.propose(1, "a=1")
+	n.round()
+	<-n.log.entered
+	close(n.log.gate)
+	<-refused
+	n.round()
+	n.want("append 1", "sync", "apply a=1", "committed 1")
+}
+
+func TestOverloadedStoreTakesNoProposals(t *testing.T) {
+	n := newSolo(t, func(c *Config) { c.CheckpointBytes, c.OverlayBound = 50, 100 })
+	n.lead()
+	n.store.fail = errDisk
+	n.store.bytes = 100
+	if err := n.g.Propose(1, []byte("a=1")); !errors.Is(err, ErrOverloaded) {
+		t.Errorf("proposal: %v", err)
+	}
+	n.want()
+	if err := n.g.Read(2); err != nil {
+		t.Errorf("reads go on, but: %v", err)
+	}
+}
+
+func TestReplicaIDIsSavedFirstAndKept(t *testing.T) {
+	n := newSolo(t, nil)
+	id := n.g.Replica()
+	if id == 0 {
+		t.Fatal("no replica id")
+	}
+	n.crash(0) // nothing was synced yet
+	if n.g.Replica() != id {
+		t.Errorf("replica %x came back as %x", id, n.g.Replica())
+	}
+	if other := newSolo(t, nil); other.g.Replica() == id {
+		t.Error("a wiped disk came back under the same id")
+	}
+	if got := Shards(n.log); got != 1 {
+		t.Errorf("the log has %d shards", got)
+	}
+}
+
+func TestConfigReportsEveryFault(t *testing.T) {
+	_, err := New(Config{Groups: map[uint32]Machine{3: nil}, ElectionTicks: 1})
+	for _, part := range []string{"no log", "no store", "no way back", "group 3 has no machine", "election after 1"} {
+		if err == nil || !strings.Contains(err.Error(), part) {
+			t.Errorf("%q is missing in %v", part, err)
+		}
+	}
+}

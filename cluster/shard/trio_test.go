@@ -1,0 +1,329 @@
+package shard
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"testing/cryptotest"
+
+	"go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/protobuf/proto"
+)
+
+// trio is three nodes with one group, and a network that can be cut.
+type trio struct {
+	t     *testing.T
+	trace *trace
+	nodes [4]*member // 1 to 3
+	queue []*raftpb.Message
+	cut   map[uint64]bool
+	// filter, where set, says which messages pass.
+	filter func(*raftpb.Message) bool
+}
+
+type member struct {
+	id    uint64
+	log   *memLog
+	store *memStore
+	m     *recorder
+	set   *Set
+	g     *Group
+}
+
+func newTrio(t *testing.T) *trio {
+	cryptotest.SetGlobalRandom(t, 1) // election timeouts
+	n := &trio{t: t, trace: &trace{}, cut: map[uint64]bool{}}
+	c := newClock()
+	for id := uint64(1); id <= 3; id++ {
+		m := &member{id: id, log: newMemLog(&trace{}, c), store: newMemStore(&trace{})}
+		m.m = &recorder{trace: n.trace, name: fmt.Sprintf("%d: ", id), store: m.store, seen: map[uint64]string{}, t: t}
+		set, err := New(Config{
+			Log: m.log, Store: m.store, Groups: map[uint32]Machine{1: m.m}, Now: c.Now,
+			Post:      func(func()) bool { return false },
+			Bootstrap: func(uint32) (uint64, []uint64, error) { return id, []uint64{1, 2, 3}, nil },
+			Send:      func(_ uint32, ms []*raftpb.Message) { n.queue = append(n.queue, ms...) },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(set.Close)
+		m.set, m.g = set, set.Group(1)
+		n.nodes[id] = m
+	}
+	return n
+}
+
+// settle runs rounds and delivers messages until nothing moves.
+func (n *trio) settle() {
+	n.t.Helper()
+	for range 1000 {
+		for _, m := range n.nodes[1:] {
+			if err := m.set.Round(); err != nil {
+				n.t.Fatal(err)
+			}
+		}
+		queue := n.queue
+		n.queue = nil
+		if len(queue) == 0 {
+			return
+		}
+		for _, m := range queue {
+			if n.cut[m.GetFrom()] || n.cut[m.GetTo()] || (n.filter != nil && !n.filter(m)) {
+				continue
+			}
+			// What an unknown term or a removed replica says is refused; no test cares.
+			_ = n.nodes[m.GetTo()].g.Step(proto.Clone(m).(*raftpb.Message))
+		}
+	}
+	n.t.Fatal("the network never comes to rest")
+}
+
+func (n *trio) tick(times int) {
+	n.t.Helper()
+	for range times {
+		for _, m := range n.nodes[1:] {
+			m.set.Tick()
+		}
+		n.settle()
+	}
+}
+
+// elect makes a node the leader.
+func (n *trio) elect(id uint64) *member {
+	n.t.Helper()
+	m := n.nodes[id]
+	if err := m.g.Campaign(); err != nil {
+		n.t.Fatal(err)
+	}
+	n.settle()
+	if !m.g.Leading() {
+		n.t.Fatalf("node %d is %v", id, m.g.Role())
+	}
+	n.trace.take()
+	return m
+}
+
+func (n *trio) propose(m *member, token uint64, data string) {
+	n.t.Helper()
+	if err := m.g.Propose(token, []byte(data)); err != nil {
+		n.t.Fatal(err)
+	}
+}
+
+// of returns the trace lines of one node.
+func of(id uint64, trace string) (lines []string) {
+	for line := range strings.Lines(trace) {
+		if rest, ok := strings.CutPrefix(strings.TrimSpace(line), fmt.Sprintf("%d: ", id)); ok {
+			lines = append(lines, rest)
+		}
+	}
+	return lines
+}
+
+func (n *trio) want(id uint64, trace string, lines ...string) {
+	n.t.Helper()
+	if got := of(id, trace); strings.Join(got, "\n") != strings.Join(lines, "\n") {
+		n.t.Errorf("node %d: %q, want %q", id, got, lines)
+	}
+}
+
+func TestThreeReplicasAgree(t *testing.T) {
+	n := newTrio(t)
+	one := n.elect(1)
+	n.propose(one, 7, "a=1")
+	n.settle()
+	n.tick(3) // followers hear of the commit with the next heartbeat at the latest
+	trace := n.trace.take()
+	n.want(1, trace, "apply a=1", "committed 7")
+	n.want(2, trace, "apply a=1")
+	n.want(3, trace, "apply a=1")
+	if err := n.nodes[2].g.Propose(8, []byte("b=1")); err == nil {
+		t.Error("a follower took a proposal")
+	}
+	if got := n.nodes[2].g.Leader(); got != 1 {
+		t.Errorf("node 2 thinks that %d leads", got)
+	}
+}
+
+// The batch was sent by a leader that a cut then deposed: it must hear that the
+// batch is void, and nothing else, for the new leader may know nothing of it.
+func TestLeadershipLostWithProposalInFlight(t *testing.T) {
+	n := newTrio(t)
+	one := n.elect(1)
+	n.cut[1] = true
+	n.propose(one, 7, "a=1")
+	n.settle()
+	n.trace.take()
+
+	two := n.elect2(2)
+	n.trace.take()
+	n.propose(two, 8, "a=2")
+	n.settle()
+	n.cut[1] = false
+	n.tick(3)
+	trace := n.trace.take()
+	n.want(1, trace, "follow", "apply a=2")
+	n.want(2, trace, "apply a=2", "committed 8")
+	n.same()
+}
+
+// The other way round: the batch reached one follower, which becomes the leader
+// and commits it. The old leader applies it like any entry, and still must not
+// say Committed, because whoever asked has been told that the outcome is unknown.
+func TestLostProposalCommitsUnderTheNextTerm(t *testing.T) {
+	n := newTrio(t)
+	one := n.elect(1)
+	// Node 2 gets the entry, its answer and everything to node 3 are lost.
+	n.filter = func(m *raftpb.Message) bool {
+		return m.GetFrom() == 1 && m.GetTo() == 2 && m.GetType() == raftpb.MsgApp
+	}
+	n.propose(one, 7, "a=1")
+	n.settle()
+	n.filter = nil
+	n.cut[1] = true
+	n.want(1, n.trace.take())
+
+	n.elect2(2)
+	n.cut[1] = false
+	n.tick(3)
+	trace := n.trace.take()
+	n.want(1, trace, "follow", "apply a=1")
+	n.same()
+}
+
+// elect2 is elect while another node still thinks that it leads. Node id must
+// not have heard of that one for an election timeout to get its votes.
+func (n *trio) elect2(id uint64) *member {
+	n.t.Helper()
+	for range 3 * DefaultElectionTicks {
+		for _, m := range n.nodes[1:] {
+			if !n.cut[m.id] {
+				m.set.Tick()
+			}
+		}
+		n.settle()
+		if n.nodes[id].g.Leading() {
+			return n.nodes[id]
+		}
+	}
+	if lead := n.nodes[id].g.Leader(); lead != 0 && lead != id && !n.cut[lead] {
+		n.nodes[lead].g.node.TransferLeader(id)
+		n.nodes[lead].g.touch()
+		n.settle()
+	}
+	if !n.nodes[id].g.Leading() {
+		n.t.Fatalf("node %d is %v", id, n.nodes[id].g.Role())
+	}
+	return n.nodes[id]
+}
+
+// same checks that all three nodes have the same rows.
+func (n *trio) same() {
+	n.t.Helper()
+	want := fmt.Sprint(n.nodes[1].store.rows())
+	for _, m := range n.nodes[2:] {
+		if got := fmt.Sprint(m.store.rows()); got != want {
+			n.t.Errorf("node %d has %s, node 1 has %s", m.id, got, want)
+		}
+	}
+}
+
+// A leader that is cut off may answer no read, however long it believes in
+// itself: the others may have moved on.
+func TestStaleLeaderConfirmsNoRead(t *testing.T) {
+	n := newTrio(t)
+	one := n.elect(1)
+	if err := one.g.Read(1); err != nil {
+		t.Fatal(err)
+	}
+	n.settle()
+	n.want(1, n.trace.take(), "confirmed 1")
+
+	n.cut[1] = true
+	if err := one.g.Read(2); err != nil {
+		t.Fatal(err)
+	}
+	n.settle()
+	if !one.g.Leading() {
+		t.Fatal("the test is about a leader that does not know yet")
+	}
+	n.want(1, n.trace.take())
+	n.elect2(2)
+	n.cut[1] = false
+	n.tick(3)
+	n.want(1, n.trace.take(), "follow")
+}
+
+// CheckQuorum: a leader without a majority steps down by itself.
+func TestLeaderAloneStepsDown(t *testing.T) {
+	n := newTrio(t)
+	one := n.elect(1)
+	n.cut[1] = true
+	n.propose(one, 7, "a=1")
+	for range 2 * DefaultElectionTicks {
+		one.set.Tick()
+		n.settle()
+	}
+	n.want(1, n.trace.take(), "follow")
+	if one.g.Leading() {
+		t.Error("still leading")
+	}
+}
+
+// While leadership is handed over Raft takes nothing: that is a definite no.
+func TestProposalDroppedByRaft(t *testing.T) {
+	n := newTrio(t)
+	one := n.elect(1)
+	n.cut[2] = true // the transfer cannot finish
+	one.g.node.TransferLeader(2)
+	n.propose(one, 7, "a=1")
+	n.settle()
+	n.want(1, n.trace.take(), "dropped 7")
+}
+
+// Deposed before Raft saw the proposal: dropped for certain, then void.
+func TestProposalQueuedAtDeposedLeader(t *testing.T) {
+	n := newTrio(t)
+	one := n.elect(1)
+	one.g.node.TransferLeader(2)
+	one.g.touch()
+	n.filter = func(m *raftpb.Message) bool {
+		if m.GetTo() == 1 && m.GetTerm() > one.g.Term() && one.g.proposal.stage == nothing && one.g.Leading() {
+			n.propose(one, 7, "a=1")
+		}
+		return true
+	}
+	n.settle()
+	n.want(1, n.trace.take(), "dropped 7", "follow")
+}
+
+// A follower that fell over with a broken log stays silent; the others go on.
+func TestNodeWithBrokenLogLeavesTheOthers(t *testing.T) {
+	n := newTrio(t)
+	one := n.elect(1)
+	n.nodes[3].log.syncErr = errDisk
+	n.propose(one, 7, "a=1")
+	if err := one.set.Round(); err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range n.queue {
+		_ = n.nodes[m.GetTo()].g.Step(proto.Clone(m).(*raftpb.Message))
+	}
+	n.queue = nil
+	if err := n.nodes[3].set.Round(); err == nil {
+		t.Fatal("node 3 did not notice")
+	}
+	if len(n.queue) != 0 {
+		t.Errorf("node 3 acknowledged what is not on its disk: %v", n.queue)
+	}
+	if err := n.nodes[2].set.Round(); err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range n.queue {
+		_ = n.nodes[m.GetTo()].g.Step(m)
+	}
+	if err := one.set.Round(); err != nil {
+		t.Fatal(err)
+	}
+	n.want(1, n.trace.take(), "apply a=1", "committed 7")
+}
