@@ -38,6 +38,7 @@ const (
 	ReasonDeviceLimit     = "too_many_devices"    // failed_precondition
 	ReasonInvite          = "invite_required"     // permission_denied
 	ReasonClosed          = "registration_closed" // permission_denied
+	ReasonWrongPassword   = "wrong_password"      // permission_denied: the token is fine, the password in the body is not
 )
 
 // Status is the HTTP status of the code; 500 where the code is not known.

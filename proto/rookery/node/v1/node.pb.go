@@ -1873,7 +1873,10 @@ type Page struct {
 	Entries []*v1.Entry            `protobuf:"bytes,3,rep,name=entries,proto3" json:"entries,omitempty"`
 	// end: nothing more is stored; later entries are pushed, the first naming
 	// the last entry of this page, or after, as its previous.
-	End           bool `protobuf:"varint,4,opt,name=end,proto3" json:"end,omitempty"`
+	End bool `protobuf:"varint,4,opt,name=end,proto3" json:"end,omitempty"`
+	// up_to is the last seq that was looked at: where entries were left out by
+	// a filter, the next page is asked for after it.
+	UpTo          uint64 `protobuf:"varint,5,opt,name=up_to,json=upTo,proto3" json:"up_to,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1934,6 +1937,13 @@ func (x *Page) GetEnd() bool {
 		return x.End
 	}
 	return false
+}
+
+func (x *Page) GetUpTo() uint64 {
+	if x != nil {
+		return x.UpTo
+	}
+	return 0
 }
 
 // Push is an entry as it is appended; previous is the device's entry before it.
@@ -3120,12 +3130,13 @@ const file_rookery_node_v1_node_proto_rawDesc = "" +
 	"\x06others\x18\x05 \x03(\rR\x06others\x12\x14\n" +
 	"\x05epoch\x18\x06 \x01(\x04R\x05epoch\x12\x12\n" +
 	"\x04time\x18\a \x01(\x04R\x04time\x12,\n" +
-	"\x05error\x18\b \x01(\v2\x16.rookery.node.v1.FaultR\x05error\"{\n" +
+	"\x05error\x18\b \x01(\v2\x16.rookery.node.v1.FaultR\x05error\"\x90\x01\n" +
 	"\x04Page\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x04R\asession\x12\x14\n" +
 	"\x05after\x18\x02 \x01(\x04R\x05after\x121\n" +
 	"\aentries\x18\x03 \x03(\v2\x17.rookery.store.v1.EntryR\aentries\x12\x10\n" +
-	"\x03end\x18\x04 \x01(\bR\x03end\"k\n" +
+	"\x03end\x18\x04 \x01(\bR\x03end\x12\x13\n" +
+	"\x05up_to\x18\x05 \x01(\x04R\x04upTo\"k\n" +
 	"\x04Push\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x04R\asession\x12\x1a\n" +
 	"\bprevious\x18\x02 \x01(\x04R\bprevious\x12-\n" +
