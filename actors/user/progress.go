@@ -4,7 +4,6 @@ import (
 	"slices"
 
 	"github.com/rookery-im/rookery/internal/fault"
-	"github.com/rookery-im/rookery/internal/limits"
 	"github.com/rookery-im/rookery/persistence/mailbox"
 	nodepb "github.com/rookery-im/rookery/proto/rookery/node/v1"
 	storepb "github.com/rookery-im/rookery/proto/rookery/store/v1"
@@ -229,7 +228,7 @@ func (t *turn) tick(m Tick) {
 }
 
 func (t *turn) unlinkAbsent(now uint64) {
-	ttl := uint64(limits.TimeToLive.Milliseconds()) //nolint:gosec // positive
+	ttl := t.settings.ttl()
 	for len(t.devices) > 1 {
 		i := slices.IndexFunc(t.devices, func(d *device) bool { return !d.attached() && d.seen+ttl <= now })
 		if i < 0 {

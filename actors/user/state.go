@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -24,7 +25,8 @@ import (
 //  4. open of a conversation in memory is sorted, and holds exactly the orders
 //     of the index's messages from that peer that no device has acked.
 type State struct {
-	id string
+	id       string
+	settings Settings
 
 	// Rows.
 	account  *storepb.AccountRow // nil: there was never such a user
@@ -91,10 +93,21 @@ type link struct {
 	waiting map[uint64]struct{} // sessions
 }
 
+// Settings that all users share.
+type Settings struct {
+	// TimeToLive is the longest that an entry waits and a device stays away.
+	TimeToLive time.Duration
+}
+
+// Load reads a user's rows with the default settings.
+func Load(id string, rows Rows, attachments []Attachment) (*State, error) {
+	return Settings{TimeToLive: limits.TimeToLive}.Load(id, rows, attachments)
+}
+
 // Load reads a user's rows, those of single peers excepted (see Adopt).
 // Attachments of devices that are no longer linked are dropped.
-func Load(id string, rows Rows, attachments []Attachment) (*State, error) {
-	s := &State{id: id, head: 1, blocks: map[string]struct{}{}, convs: map[string]*conv{}}
+func (set Settings) Load(id string, rows Rows, attachments []Attachment) (*State, error) {
+	s := &State{id: id, settings: set, head: 1, blocks: map[string]struct{}{}, convs: map[string]*conv{}}
 	l := loader{rows: rows}
 	l.one(mailbox.Account, func(v []byte) error {
 		s.account = &storepb.AccountRow{}
@@ -251,6 +264,9 @@ func (s *State) others(n uint32) []uint32 {
 	return o
 }
 
+// ttl in milliseconds.
+func (set Settings) ttl() uint64 { return uint64(set.TimeToLive.Milliseconds()) } //nolint:gosec // positive
+
 // Deadline is when the next Tick is due, Unix milliseconds, or 0.
 func (s *State) Deadline() uint64 { return s.deadline }
 
@@ -284,7 +300,7 @@ func (s *State) schedule() {
 	if len(s.devices) > 1 {
 		for _, d := range s.devices {
 			if !d.attached() {
-				sooner(d.seen + uint64(limits.TimeToLive.Milliseconds())) //nolint:gosec // positive
+				sooner(d.seen + s.settings.ttl())
 			}
 		}
 	}

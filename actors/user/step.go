@@ -7,7 +7,6 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/rookery-im/rookery/internal/invariant"
-	"github.com/rookery-im/rookery/internal/limits"
 	"github.com/rookery-im/rookery/persistence/mailbox"
 	nodepb "github.com/rookery-im/rookery/proto/rookery/node/v1"
 	storepb "github.com/rookery-im/rookery/proto/rookery/store/v1"
@@ -229,7 +228,7 @@ func (t *turn) firstStored() uint64 {
 }
 
 func (t *turn) ttl(ms uint64) uint64 {
-	most := uint64(limits.TimeToLive.Milliseconds()) //nolint:gosec // positive
+	most := t.settings.ttl()
 	if ms == 0 || ms > most {
 		ms = most
 	}
