@@ -21,18 +21,23 @@ type Metrics struct {
 	DeliverSeconds prometheus.Histogram
 }
 
-// NewMetrics registers them.
+// NewMetrics registers them, where reg is not nil.
 func NewMetrics(reg prometheus.Registerer) *Metrics {
+	register := func(c ...prometheus.Collector) {
+		if reg != nil {
+			reg.MustRegister(c...)
+		}
+	}
 	counter := func(name, help string) prometheus.Counter {
 		c := prometheus.NewCounter(prometheus.CounterOpts{Namespace: "rookery", Name: name, Help: help})
-		reg.MustRegister(c)
+		register(c)
 		return c
 	}
 	histogram := func(name, help string) prometheus.Histogram {
 		h := prometheus.NewHistogram(prometheus.HistogramOpts{
 			Namespace: "rookery", Name: name, Help: help, Buckets: prometheus.ExponentialBuckets(0.0001, 2, 18),
 		})
-		reg.MustRegister(h)
+		register(h)
 		return h
 	}
 	m := &Metrics{
@@ -51,6 +56,6 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		Faults: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: "rookery", Name: "faults_total", Help: "Errors sent to clients, by code."}, []string{"code"}),
 	}
-	reg.MustRegister(m.Sessions, m.Faults)
+	register(m.Sessions, m.Faults)
 	return m
 }

@@ -57,11 +57,38 @@ func (g *Gateway) Deliver(conn uint64, msg proto.Message) {
 	}
 }
 
-// Unknown ends a session because what became of something it asked for, or of
-// its attachment, is not known.
+// Unknown ends a session because what became of something it asked for is not known.
 func (g *Gateway) Unknown(conn uint64) {
 	if s := g.sessions[conn]; s != nil {
-		g.close(s, CloseUnavailable, "the shard lost its leader; reconnect")
+		g.close(s, CloseUnavailable, "the outcome of a request is not known; reconnect and send again")
+	}
+}
+
+// Lost takes up what a session had with a user's actor and has no longer: its
+// own attachment ends the session, a watch begins again.
+func (g *Gateway) Lost(conn uint64, user string) {
+	s := g.sessions[conn]
+	if s == nil || s.state == closing {
+		return
+	}
+	if s.user == user {
+		g.close(s, CloseUnavailable, "the attachment was lost; reconnect")
+		return
+	}
+	if s.busy != nil {
+		if _, ok := s.busy.watched[user]; ok {
+			g.tell(user, &nodepb.Watch{Origin: s.origin()})
+		}
+	}
+}
+
+// Left is Lost for everything that sessions had with the users that lived
+// says yes to. Watches of theirs are begun again where their new leader is.
+func (g *Gateway) Left(lived func(user string) bool) {
+	for _, s := range g.sessions {
+		if s.user != "" && lived(s.user) {
+			g.Lost(s.conn, s.user)
+		}
 	}
 }
 
