@@ -54,11 +54,27 @@ const (
 	BatchMutations = 4096
 	BatchBytes     = 4 << 20
 	OutboxSteps    = 65_536 // unconfirmed steps from one shard to another
+	ActorMail      = 256    // messages that wait for one actor while it restarts
 	LazyDelay      = 25 * time.Millisecond
+)
+
+// Sockets. The bounds of what waits to be written hold for one connection.
+const (
+	PendingLow      = 64 << 10  // below it, a connection that was above PendingHigh goes on
+	PendingHigh     = 256 << 10 // above it, a connection is not read, and is cut after SlowConsumer
+	PendingMax      = 2 << 20   // at it, a connection is cut at once
+	EchoMessage     = 16 << 20  // one message to the echo endpoint
+	LoopInbox       = 8192      // calls that wait for the loop
+	Unauthenticated = 1024      // connections of one address that have not said hello
+	Handshakes      = 256       // opening handshakes of one address at once
 )
 
 // Times.
 const (
+	PartialTimeout   = time.Minute      // from the first byte of a message to its last
+	SlowConsumer     = 10 * time.Second // above PendingHigh
+	CloseLinger      = 5 * time.Second  // for a close frame to be taken and answered
+	HandshakeTimeout = 10 * time.Second
 	HelloTimeout     = 10 * time.Second
 	AnswerTimeout    = 5 * time.Second
 	HeartbeatMin     = 10 * time.Second
@@ -68,4 +84,12 @@ const (
 	IdempotencyKept  = 7 * 24 * time.Hour
 	TokenLife        = 24 * time.Hour
 	DrainTimeout     = 15 * time.Second
+)
+
+// Raft log.
+const (
+	LogSegment   = 64 << 20  // one segment file
+	LogWrite     = 512 << 20 // one append
+	LogTail      = 16 << 20  // newest entries kept in memory, all groups
+	LogGroupTail = 4 << 20   // the same, one group
 )

@@ -1,0 +1,137 @@
+package raftlog
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/protobuf/proto"
+)
+
+// Checkpoint is the place up to which a group's state is on disk elsewhere.
+// Replay begins after it, and raft takes it for the group's last snapshot.
+type Checkpoint struct {
+	Group       uint32
+	Index, Term uint64
+	ConfState   *raftpb.ConfState // nil: as in the checkpoint before
+	Data        []byte            // the caller's own, small: it is copied into each new segment
+}
+
+// SaveCheckpoints appends the checkpoints, syncs, and then drops the segments
+// that no group needs any more. The groups' storage shows them at once, they
+// are durable when it returns. A checkpoint may not go back. One that the
+// group's log does not reach, or that differs from it in term, replaces the
+// log: it is a snapshot received from a leader, or the group's beginning.
+func (l *Log) SaveCheckpoints(checkpoints []Checkpoint) error {
+	l.saving.Lock()
+	defer l.saving.Unlock()
+	if err := l.appendCheckpoints(checkpoints); err != nil {
+		return err
+	}
+	if err := l.Sync(); err != nil {
+		return err
+	}
+	return l.dropSegments()
+}
+
+func (l *Log) appendCheckpoints(checkpoints []Checkpoint) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.failed != nil {
+		return l.failed
+	}
+	if len(checkpoints) == 0 {
+		return nil
+	}
+	type staged struct {
+		checkpoint Checkpoint
+		replaces   bool
+	}
+	all := make([]staged, len(checkpoints))
+	l.buf = l.buf[:0]
+	for i, c := range checkpoints {
+		g := l.group(c.Group)
+		if c.Index < g.checkpoint.Index {
+			return fmt.Errorf("raftlog: group %d: checkpoint %d is behind %d", c.Group, c.Index, g.checkpoint.Index)
+		}
+		if slices.ContainsFunc(checkpoints[:i], func(d Checkpoint) bool { return d.Group == c.Group }) {
+			return fmt.Errorf("raftlog: group %d: two checkpoints at once", c.Group)
+		}
+		c = g.own(c)
+		all[i] = staged{c, g.replaces(c)}
+		off := len(l.buf)
+		flags := byte(0)
+		if all[i].replaces {
+			flags = replaceLog
+		}
+		b, err := appendCheckpoint(append(openFrame(l.buf), kindCheckpoint, flags), c)
+		if err != nil {
+			return fmt.Errorf("raftlog: group %d: encode checkpoint: %w", c.Group, err)
+		}
+		l.buf = closeFrame(b, off)
+	}
+	if _, err := l.write(); err != nil {
+		return err
+	}
+	for _, s := range all {
+		l.groups[s.checkpoint.Group].install(s.checkpoint, s.replaces)
+	}
+	return nil
+}
+
+// own returns a copy that the caller cannot change, with a ConfState.
+func (g *Group) own(c Checkpoint) Checkpoint {
+	c.Data = slices.Clone(c.Data)
+	switch {
+	case c.ConfState != nil:
+		c.ConfState = proto.Clone(c.ConfState).(*raftpb.ConfState)
+	case g.checkpoint.ConfState != nil:
+		c.ConfState = g.checkpoint.ConfState
+	default:
+		c.ConfState = new(raftpb.ConfState)
+	}
+	return c
+}
+
+// dropSegments removes, oldest first, the segments before the first one that
+// some group still needs. What was synced last lies in none of them, so that
+// the state frame of the oldest that stays is durable.
+func (l *Log) dropSegments() error {
+	l.mu.Lock()
+	if l.failed != nil {
+		defer l.mu.Unlock()
+		return l.failed
+	}
+	needed := l.synced.seg
+	for _, g := range l.order {
+		if len(g.places) > 0 {
+			needed = min(needed, g.places[0].at.seg)
+		}
+	}
+	n := slices.IndexFunc(l.segments, func(s *segment) bool { return s.seq >= needed })
+	dropped := l.segments[:n]
+	l.segments = slices.Clone(l.segments[n:])
+	l.cfg.Metrics.segments.Set(float64(len(l.segments)))
+	l.mu.Unlock()
+
+	for _, s := range dropped {
+		if err := errors.Join(s.file.Close(), removeFile(l.disk, segmentName(s.seq))); err != nil {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			return l.fail(err)
+		}
+	}
+	return nil
+}
+
+// Checkpoint returns the group's last checkpoint. It must not be changed.
+func (l *Log) Checkpoint(group uint32) (Checkpoint, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	g := l.groups[group]
+	if g == nil || g.checkpoint.ConfState == nil {
+		return Checkpoint{}, false
+	}
+	return g.checkpoint, true
+}

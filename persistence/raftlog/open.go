@@ -1,0 +1,171 @@
+package raftlog
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+)
+
+const maxSegmentFile = 1<<32 - 1
+
+// Open opens the log, or begins one. It fails with a [DamagedError] where
+// something that was durable does not check, and with [ErrLost] where a log is
+// missing that must have been there.
+func Open(cfg Config) (*Log, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	cfg = cfg.withDefaults()
+	cfg.SegmentBytes = padded(cfg.SegmentBytes)
+	l := &Log{cfg: cfg, disk: cfg.Disk, groups: make(map[uint32]*Group), unlock: func() error { return nil }}
+	if l.disk == nil {
+		dir, err := openDir(cfg.Dir)
+		if err != nil {
+			return nil, err
+		}
+		l.disk, l.unlock = dir, dir.Close
+	}
+	if err := l.open(); err != nil {
+		return nil, errors.Join(err, l.closeFiles())
+	}
+	return l, nil
+}
+
+func (l *Log) open() error {
+	names, err := l.disk.List()
+	if err != nil {
+		return fmt.Errorf("raftlog: list directory: %w", err)
+	}
+	found := classify(names)
+	if !found.log {
+		return l.openNew(found)
+	}
+	f, err := l.disk.Open(logFile)
+	if err != nil {
+		return fmt.Errorf("raftlog: open %s: %w", logFile, err)
+	}
+	content, err := readAll(f, nil)
+	if err != nil {
+		return errors.Join(fmt.Errorf("raftlog: read %s: %w", logFile, err), f.Close())
+	}
+	m, begun, err := readMarks(f, content)
+	switch {
+	case err != nil:
+		return errors.Join(err, f.Close())
+	case !begun:
+		return errors.Join(f.Close(), l.beginAgain(found))
+	}
+	l.marks, l.frames = m, frames{m.log}
+	return l.recover(found.segments)
+}
+
+// contents is what a log's directory holds.
+type contents struct {
+	log      bool
+	segments []uint32 // ascending
+	others   []string
+}
+
+func classify(names []string) contents {
+	var c contents
+	for _, name := range names {
+		seq, ok := parseSegment(name)
+		switch {
+		case ok:
+			c.segments = append(c.segments, seq)
+		case name == logFile:
+			c.log = true
+		case name != "lost+found":
+			c.others = append(c.others, name)
+		}
+	}
+	slices.Sort(c.segments)
+	return c
+}
+
+func (l *Log) openNew(found contents) error {
+	switch {
+	case len(found.segments) > 0:
+		return &DamagedError{File: logFile, Reason: "the file is missing, but there are segments"}
+	case len(found.others) > 0:
+		return fmt.Errorf("%w: %s holds %q, but no log", ErrLost, l.cfg.Dir, found.others[0])
+	case l.cfg.Missing == Refuse:
+		return fmt.Errorf("%w: %s holds none, though there is other data", ErrLost, l.cfg.Dir)
+	}
+	return l.create()
+}
+
+// beginAgain goes on where create was interrupted. Nothing can have been
+// written then but an empty first segment.
+func (l *Log) beginAgain(found contents) error {
+	damaged := &DamagedError{File: logFile, Reason: "there is no sync mark, but there are segments in use"}
+	if len(found.segments) > 1 {
+		return damaged
+	}
+	for _, seq := range found.segments {
+		f, err := l.disk.Open(segmentName(seq))
+		if err != nil {
+			return fmt.Errorf("raftlog: open %s: %w", segmentName(seq), err)
+		}
+		b, err := readAll(f, nil)
+		if err = errors.Join(err, f.Close()); err != nil {
+			return fmt.Errorf("raftlog: read %s: %w", segmentName(seq), err)
+		}
+		if seq != 1 || len(b) > segmentHeader && !isZero(b[segmentHeader:]) {
+			return damaged
+		}
+		if err := removeFile(l.disk, segmentName(seq)); err != nil {
+			return err
+		}
+	}
+	if err := removeFile(l.disk, logFile); err != nil {
+		return err
+	}
+	return l.create()
+}
+
+// create begins a log. The first sync mark is the last thing it writes, and
+// says that from now on there is something to lose.
+func (l *Log) create() error {
+	var id [8]byte
+	if _, err := rand.Read(id[:]); err != nil {
+		return fmt.Errorf("raftlog: choose an id: %w", err)
+	}
+	l.frames.log = binary.LittleEndian.Uint64(id[:])
+	f, err := l.disk.Create(logFile, logBytes)
+	if err != nil {
+		return fmt.Errorf("raftlog: create %s: %w", logFile, err)
+	}
+	l.marks = &marks{file: f, log: l.frames.log}
+	if _, err := f.WriteAt(encodeIdentity(l.frames.log), 0); err != nil {
+		return fmt.Errorf("raftlog: write %s: %w", logFile, err)
+	}
+	if err := errors.Join(f.Sync(), l.disk.Sync()); err != nil {
+		return fmt.Errorf("raftlog: sync %s: %w", logFile, err)
+	}
+	s, err := createSegment(l.disk, l.frames.log, 1, uint32(l.cfg.SegmentBytes))
+	if err != nil {
+		return err
+	}
+	l.segments = []*segment{s}
+	l.synced = position{s.seq, s.end}
+	// The state frame of the first segment says that there are no groups.
+	if l.buf, err = appendState(openFrame(l.buf[:0]), nil); err != nil {
+		return err
+	}
+	l.buf = closeFrame(l.buf, 0)
+	if _, err := l.write(); err != nil {
+		return err
+	}
+	if err := l.Sync(); err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		return fmt.Errorf("raftlog: sync %s: %w", logFile, err)
+	}
+	l.cfg.Metrics.segments.Set(1)
+	l.cfg.Logger.Info("raft log begun", "dir", l.cfg.Dir)
+	return nil
+}

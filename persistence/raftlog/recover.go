@@ -1,0 +1,266 @@
+package raftlog
+
+import (
+	"errors"
+	"fmt"
+)
+
+// recovery reads a log from its oldest segment to its end.
+type recovery struct {
+	log   *Log
+	known position // up to here the log is known to have been synced
+	buf   []byte
+
+	end  position // first frame that does not check
+	torn int      // bytes cut off there
+}
+
+// recover opens the segments and replays their frames.
+func (l *Log) recover(seqs []uint32) error {
+	r := &recovery{log: l, known: l.marks.last.synced}
+	if len(seqs) == 0 {
+		return errors.Join(ErrLost, &DamagedError{File: segmentName(r.known.seg), Reason: "all segments are missing"})
+	}
+	for i, seq := range seqs {
+		if i > 0 && seq != seqs[i-1]+1 {
+			return &DamagedError{File: segmentName(seqs[i-1] + 1), Reason: "the segment is missing"}
+		}
+	}
+	for i, seq := range seqs {
+		sealed, err := r.segment(seq, i == 0)
+		if err != nil {
+			return err
+		}
+		if sealed && i == len(seqs)-1 {
+			return &DamagedError{File: segmentName(seq + 1), Reason: "the segment is missing"}
+		}
+		if !sealed {
+			if err := r.cut(seqs[i+1:]); err != nil {
+				return err
+			}
+			break
+		}
+	}
+	if err := r.checkGroups(); err != nil {
+		return err
+	}
+	// What was found may never have been synced, but raft takes it as durable.
+	l.synced = position{}
+	if err := l.Sync(); err != nil {
+		return err
+	}
+	l.cfg.Metrics.segments.Set(float64(len(l.segments)))
+	l.cfg.Logger.Info("raft log opened", "dir", l.cfg.Dir, "segments", len(l.segments),
+		"groups", len(l.order), "end", r.end, "torn", r.torn)
+	return nil
+}
+
+// segment replays one segment and reports whether it ends in a seal. If not,
+// the log ends there.
+func (r *recovery) segment(seq uint32, oldest bool) (sealed bool, err error) {
+	l := r.log
+	f, err := l.disk.Open(segmentName(seq))
+	if err != nil {
+		return false, fmt.Errorf("raftlog: open %s: %w", segmentName(seq), err)
+	}
+	s := &segment{seq: seq, file: f, end: segmentHeader}
+	l.segments = append(l.segments, s)
+	if r.buf, err = readAll(f, r.buf); err != nil {
+		return false, fmt.Errorf("raftlog: read %s: %w", segmentName(seq), err)
+	}
+	info, reason := decodeSegmentInfo(r.buf, l.frames.log, seq)
+	if reason != "" {
+		return false, s.damaged(0, reason)
+	}
+	s.size = info.size
+	for !sealed {
+		at := position{seq, s.end}
+		h, body, ok := l.frames.readFrame(r.buf[s.end:], at)
+		if !ok {
+			return false, r.endAt(s)
+		}
+		if at.before(h.synced) {
+			return false, s.damaged(s.end, "a record claims that what follows it was synced")
+		}
+		if r.known.before(h.synced) {
+			r.known = h.synced
+		}
+		first := s.end == segmentHeader
+		s.end += uint32(frameBytes(h.body))
+		if first != (body[0] == kindState) {
+			return false, s.damaged(at.off, "a state record in the wrong place, or none")
+		}
+		switch body[0] {
+		case kindState:
+			reason = r.state(body, oldest)
+		case kindUpdate:
+			reason = r.update(body, at)
+		case kindCheckpoint:
+			reason = r.checkpoint(body)
+		case kindSeal:
+			next, ok := readSeal(body)
+			if !ok || next != seq+1 {
+				reason = "a seal is malformed"
+			}
+			sealed = true
+		default:
+			reason = fmt.Sprintf("a record of unknown kind %d", body[0])
+		}
+		if reason != "" {
+			return false, s.damaged(at.off, reason)
+		}
+	}
+	return true, nil
+}
+
+// endAt decides whether the frame at the end of s, which does not check, may
+// be what a crash left.
+func (r *recovery) endAt(s *segment) error {
+	r.end = position{s.seq, s.end}
+	if r.end.before(r.known) {
+		return s.damaged(s.end, fmt.Sprintf("a record does not check, and the log was synced up to offset %d of %s",
+			r.known.off, segmentName(r.known.seg)))
+	}
+	if !r.log.frames.torn(r.buf, int(s.end), s.seq) {
+		return s.damaged(s.end, "a record was written in full and does not check")
+	}
+	claimed := r.log.frames.claims(r.buf[s.end:], r.end)
+	return r.disprove(s, claimed)
+}
+
+func (r *recovery) disprove(s *segment, claimed position) error {
+	if r.end.before(claimed) {
+		return s.damaged(r.end.off, fmt.Sprintf("a record does not check, and a later one "+
+			"says that the log was synced up to offset %d of %s", claimed.off, segmentName(claimed.seg)))
+	}
+	return nil
+}
+
+// cut clears the last segment after the log's end and removes the segments
+// after it. A crash meanwhile leaves a log that ends in the same place.
+func (r *recovery) cut(later []uint32) error {
+	l := r.log
+	last := l.segments[len(l.segments)-1]
+	from := int(last.end)
+	to := len(r.buf)
+	for to > from && r.buf[to-1] == 0 {
+		to--
+	}
+	r.torn = to - from
+	for _, seq := range later {
+		if err := r.examine(last, seq); err != nil {
+			return err
+		}
+	}
+	for i := len(later) - 1; i >= 0; i-- {
+		if err := removeFile(l.disk, segmentName(later[i])); err != nil {
+			return err
+		}
+	}
+	if r.torn == 0 {
+		return nil
+	}
+	l.cfg.Logger.Warn("raft log: cut off what a crash left unsynced", "segment", last.seq, "offset", from, "bytes", r.torn)
+	if _, err := last.file.WriteAt(make([]byte, r.torn), int64(from)); err != nil {
+		return fmt.Errorf("raftlog: clear the end of %s: %w", segmentName(last.seq), err)
+	}
+	return nil
+}
+
+// examine reads a segment after the log's end for claims that the log went
+// on. One that was made and not yet used may have any size and content.
+func (r *recovery) examine(last *segment, seq uint32) error {
+	f, err := r.log.disk.Open(segmentName(seq))
+	if err != nil {
+		return fmt.Errorf("raftlog: open %s: %w", segmentName(seq), err)
+	}
+	content, err := readAll(f, nil)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("raftlog: read %s: %w", segmentName(seq), err)
+	}
+	if len(content) < segmentHeader {
+		return nil
+	}
+	return r.disprove(last, r.log.frames.claims(content[segmentHeader:], position{seq, segmentHeader}))
+}
+
+// state takes over the groups from the oldest segment's state frame. Those of
+// the others have to agree with what was replayed.
+func (r *recovery) state(body []byte, oldest bool) (reason string) {
+	groups, ok := readState(body)
+	if !ok {
+		return "a state record is malformed"
+	}
+	for i := range groups {
+		s := &groups[i]
+		if !oldest {
+			if g := r.log.group(s.group); g.hardState != s.hardState || g.last != s.last ||
+				g.checkpoint.Index != s.checkpoint.Index || g.checkpoint.Term != s.checkpoint.Term {
+				return fmt.Sprintf("the records before do not lead to the state of group %d that is noted here", s.group)
+			}
+			continue
+		}
+		g := r.log.group(s.group)
+		g.hardState, g.last = s.hardState, s.last
+		if s.saved {
+			g.checkpoint = s.checkpoint
+		}
+	}
+	return ""
+}
+
+func (r *recovery) update(body []byte, at position) (reason string) {
+	const malformed = "an update that checks is malformed"
+	u, ok := readUpdate(body)
+	if !ok {
+		return malformed
+	}
+	g := r.log.group(u.group)
+	if u.hasHardState {
+		g.hardState = u.hardState
+	}
+	if u.count == 0 {
+		return ""
+	}
+	if u.first <= g.checkpoint.Index || u.first > g.last+1 {
+		return fmt.Sprintf("entries of group %d from %d do not follow checkpoint %d and last %d",
+			u.group, u.first, g.checkpoint.Index, g.last)
+	}
+	g.beginEntries(u.first, at)
+	for range u.count {
+		g.addTerm(u.next().term)
+	}
+	if u.entries.bad || len(u.entries.b) > 0 {
+		return malformed
+	}
+	return ""
+}
+
+func (r *recovery) checkpoint(body []byte) (reason string) {
+	c, replaces, ok := readCheckpoint(body)
+	if !ok {
+		return "a checkpoint that checks is malformed"
+	}
+	g := r.log.group(c.Group)
+	if c.Index < g.checkpoint.Index || !replaces && c.Index > g.last {
+		return fmt.Sprintf("the checkpoint at %d of group %d is out of range", c.Index, c.Group)
+	}
+	g.install(c, replaces)
+	return ""
+}
+
+// checkGroups looks for entries that should be in a segment before the oldest.
+func (r *recovery) checkGroups() error {
+	l := r.log
+	oldest := l.segments[0]
+	for _, g := range l.order {
+		if g.last > g.checkpoint.Index && (len(g.places) == 0 || g.places[0].index > g.checkpoint.Index+1) {
+			return &DamagedError{File: segmentName(oldest.seq - 1), Reason: fmt.Sprintf(
+				"the segment is missing: it held entries of group %d after %d", g.id, g.checkpoint.Index)}
+		}
+		if commit := g.effectiveHardState().commit; commit > g.last {
+			return oldest.damaged(0, fmt.Sprintf("group %d ends at %d, but %d is committed", g.id, g.last, commit))
+		}
+	}
+	return nil
+}
