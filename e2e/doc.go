@@ -1,0 +1,14 @@
+// Package e2e runs the real binary against clients of other people's making:
+// npm's ws, Python's websockets, a browser, and github.com/coder/websocket.
+// It imports nothing of ours: it knows what docs/protocol.md says.
+//
+// Its tests have the build tag e2e; `make e2e` builds and installs what they
+// need. They wait for conditions, never for time, and every wait has an end.
+// The server's log goes to a file and is shown when a test fails.
+//
+//   - TestForeignClients: one scenario, told in Go and acted out by processes
+//     in agents/, with the parts given to either library in turn.
+//   - TestExamples: what stands in examples/, as a stranger would start it.
+//   - TestCrashes: kill -9, again and again, while devices send, read, ack and
+//     reconnect; package history judges what the clients saw.
+package e2e
