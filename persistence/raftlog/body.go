@@ -12,7 +12,7 @@ import (
 const (
 	kindUpdate     = 1 // group, flags, [hard state], count, [first index, entries]
 	kindState      = 2 // count, groups
-	kindCheckpoint = 3 // flags, checkpoint
+	kindCheckpoint = 3 // count, checkpoints with flags; together or not at all
 	kindSeal       = 4 // number of the next segment
 )
 
@@ -285,11 +285,48 @@ func readState(body []byte) ([]groupState, bool) {
 	return groups, len(c.b) == 0
 }
 
-func readCheckpoint(body []byte) (c Checkpoint, replaces, ok bool) {
-	cur := cursor{b: body}
-	kind, flags := cur.octet(), cur.octet()
-	c = cur.checkpoint()
-	return c, flags&replaceLog != 0, kind == kindCheckpoint && flags&^replaceLog == 0 && !cur.bad && len(cur.b) == 0
+// savedCheckpoint is one of a checkpoint frame.
+type savedCheckpoint struct {
+	Checkpoint
+	replaces bool
+}
+
+func appendCheckpoints(b []byte, all []savedCheckpoint) ([]byte, error) {
+	b = append(b, kindCheckpoint)
+	b = binary.AppendUvarint(b, uint64(len(all)))
+	for i := range all {
+		flags := byte(0)
+		if all[i].replaces {
+			flags = replaceLog
+		}
+		var err error
+		if b, err = appendCheckpoint(append(b, flags), all[i].Checkpoint); err != nil {
+			return nil, err
+		}
+	}
+	return b, nil
+}
+
+func readCheckpoints(body []byte) ([]savedCheckpoint, bool) {
+	c := cursor{b: body}
+	if c.octet() != kindCheckpoint {
+		return nil, false
+	}
+	const minCheckpoint = 6
+	count := c.number()
+	if count > uint64(len(c.b))/minCheckpoint {
+		return nil, false
+	}
+	all := make([]savedCheckpoint, 0, count)
+	for range count {
+		flags := c.octet()
+		s := savedCheckpoint{c.checkpoint(), flags&replaceLog != 0}
+		if c.bad || flags&^replaceLog != 0 {
+			return nil, false
+		}
+		all = append(all, s)
+	}
+	return all, len(c.b) == 0
 }
 
 func readSeal(body []byte) (next uint32, ok bool) {

@@ -19,8 +19,8 @@ type Checkpoint struct {
 }
 
 // SaveCheckpoints appends the checkpoints, syncs, and then drops the segments
-// that no group needs any more. The groups' storage shows them at once, they
-// are durable when it returns. A checkpoint may not go back. One that the
+// that no group needs any more. All of them survive a crash or none. The
+// groups' storage shows them at once, they are durable when it returns. A checkpoint may not go back. One that the
 // group's log does not reach, or that differs from it in term, replaces the
 // log: it is a snapshot received from a leader, or the group's beginning.
 func (l *Log) SaveCheckpoints(checkpoints []Checkpoint) error {
@@ -44,40 +44,37 @@ func (l *Log) appendCheckpoints(checkpoints []Checkpoint) error {
 	if len(checkpoints) == 0 {
 		return nil
 	}
-	type staged struct {
-		checkpoint Checkpoint
-		replaces   bool
+	all, err := l.stageCheckpoints(checkpoints)
+	if err != nil {
+		return err
 	}
-	all := make([]staged, len(checkpoints))
-	l.buf = l.buf[:0]
-	for i, c := range checkpoints {
-		g := l.group(c.Group)
-		if c.Index < g.checkpoint.Index {
-			return fmt.Errorf("raftlog: group %d: checkpoint %d is behind %d", c.Group, c.Index, g.checkpoint.Index)
-		}
-		if slices.ContainsFunc(checkpoints[:i], func(d Checkpoint) bool { return d.Group == c.Group }) {
-			return fmt.Errorf("raftlog: group %d: two checkpoints at once", c.Group)
-		}
-		c = g.own(c)
-		all[i] = staged{c, g.replaces(c)}
-		off := len(l.buf)
-		flags := byte(0)
-		if all[i].replaces {
-			flags = replaceLog
-		}
-		b, err := appendCheckpoint(append(openFrame(l.buf), kindCheckpoint, flags), c)
-		if err != nil {
-			return fmt.Errorf("raftlog: group %d: encode checkpoint: %w", c.Group, err)
-		}
-		l.buf = closeFrame(b, off)
+	if l.buf, err = appendCheckpoints(openFrame(l.buf[:0]), all); err != nil {
+		return fmt.Errorf("raftlog: encode checkpoints: %w", err)
 	}
+	l.buf = closeFrame(l.buf, 0)
 	if _, err := l.write(); err != nil {
 		return err
 	}
 	for _, s := range all {
-		l.groups[s.checkpoint.Group].install(s.checkpoint, s.replaces)
+		l.groups[s.Group].install(s.Checkpoint, s.replaces)
 	}
 	return nil
+}
+
+func (l *Log) stageCheckpoints(checkpoints []Checkpoint) ([]savedCheckpoint, error) {
+	all := make([]savedCheckpoint, len(checkpoints))
+	for i, c := range checkpoints {
+		g := l.group(c.Group)
+		if c.Index < g.checkpoint.Index {
+			return nil, fmt.Errorf("raftlog: group %d: checkpoint %d is behind %d", c.Group, c.Index, g.checkpoint.Index)
+		}
+		if slices.ContainsFunc(checkpoints[:i], func(d Checkpoint) bool { return d.Group == c.Group }) {
+			return nil, fmt.Errorf("raftlog: group %d: two checkpoints at once", c.Group)
+		}
+		c = g.own(c)
+		all[i] = savedCheckpoint{c, g.replaces(c)}
+	}
+	return all, nil
 }
 
 // own returns a copy that the caller cannot change, with a ConfState.

@@ -28,7 +28,7 @@
 //	update       one group's hard state and consecutive entries
 //	state        every group's hard state, checkpoint and last index;
 //	             the first frame of each segment
-//	checkpoint   one group's checkpoint
+//	checkpoint   checkpoints saved together
 //	seal         the last frame of a segment; its successor exists
 //
 // Checkpoints live in the log and travel with the state frames, rather than in

@@ -87,7 +87,7 @@ func wantEntries(t testing.TB, g *raftlog.Group, want []*raftpb.Entry) {
 // Two groups, a conflicting suffix, a hard state alone: the same is there
 // before and after the log is opened again.
 func TestLogReopens(t *testing.T) {
-	cfg := raftlog.Config{Dir: filepath.Join(t.TempDir(), "log")}
+	cfg := raftlog.Config{Dir: filepath.Join(t.TempDir(), "log"), SegmentBytes: 64 << 10}
 	l := mustOpen(t, cfg)
 	must(t, l.Append([]raftlog.Update{
 		{Group: 1, HardState: hardState(1, 7, 2), Entries: entries(1, 1, 5, 1)},
@@ -114,7 +114,7 @@ func TestLogReopens(t *testing.T) {
 }
 
 func TestStorageRange(t *testing.T) {
-	l := mustOpen(t, raftlog.Config{Dir: t.TempDir()})
+	l := mustOpen(t, raftlog.Config{Dir: t.TempDir(), SegmentBytes: 64 << 10})
 	defer l.Close()
 	g := l.Group(1)
 	must(t, l.Append([]raftlog.Update{{Group: 1, Entries: entries(1, 1, 9, 1)}}))
@@ -156,7 +156,7 @@ func TestStorageRange(t *testing.T) {
 
 // raft must be able to start a group from nothing but a checkpoint.
 func TestCheckpointBeginsGroup(t *testing.T) {
-	cfg := raftlog.Config{Dir: t.TempDir()}
+	cfg := raftlog.Config{Dir: t.TempDir(), SegmentBytes: 64 << 10}
 	l := mustOpen(t, cfg)
 	must(t, l.SaveCheckpoints([]raftlog.Checkpoint{
 		{Group: 5, Index: 1, Term: 1, ConfState: &raftpb.ConfState{Voters: []uint64{3}}}}))
@@ -183,7 +183,7 @@ func TestCheckpointBeginsGroup(t *testing.T) {
 }
 
 func TestAppendRefuses(t *testing.T) {
-	l := mustOpen(t, raftlog.Config{Dir: t.TempDir()})
+	l := mustOpen(t, raftlog.Config{Dir: t.TempDir(), SegmentBytes: 64 << 10})
 	defer l.Close()
 	must(t, l.Append([]raftlog.Update{{Group: 1, Entries: entries(1, 1, 3, 1)}}))
 	for name, u := range map[string]raftlog.Update{
@@ -301,7 +301,7 @@ func TestMissingLog(t *testing.T) {
 		t.Errorf("other files: %v", err)
 	}
 	must(t, os.Remove(filepath.Join(dir, "other")))
-	l := mustOpen(t, raftlog.Config{Dir: dir, Missing: raftlog.Create})
+	l := mustOpen(t, raftlog.Config{Dir: dir, SegmentBytes: 64 << 10})
 	if _, err := raftlog.Open(raftlog.Config{Dir: dir}); err == nil {
 		t.Error("opened twice")
 	}
@@ -313,7 +313,7 @@ func TestMissingLog(t *testing.T) {
 }
 
 func TestClosed(t *testing.T) {
-	l := mustOpen(t, raftlog.Config{Dir: t.TempDir()})
+	l := mustOpen(t, raftlog.Config{Dir: t.TempDir(), SegmentBytes: 64 << 10})
 	must(t, l.Close())
 	must(t, l.Close())
 	if err := l.Append(nil); !errors.Is(err, raftlog.ErrClosed) {

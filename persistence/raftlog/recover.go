@@ -96,7 +96,7 @@ func (r *recovery) segment(seq uint32, oldest bool) (sealed bool, err error) {
 		case kindUpdate:
 			reason = r.update(body, at)
 		case kindCheckpoint:
-			reason = r.checkpoint(body)
+			reason = r.checkpoints(body)
 		case kindSeal:
 			next, ok := readSeal(body)
 			if !ok || next != seq+1 {
@@ -236,16 +236,18 @@ func (r *recovery) update(body []byte, at position) (reason string) {
 	return ""
 }
 
-func (r *recovery) checkpoint(body []byte) (reason string) {
-	c, replaces, ok := readCheckpoint(body)
+func (r *recovery) checkpoints(body []byte) (reason string) {
+	all, ok := readCheckpoints(body)
 	if !ok {
-		return "a checkpoint that checks is malformed"
+		return "checkpoints that check are malformed"
 	}
-	g := r.log.group(c.Group)
-	if c.Index < g.checkpoint.Index || !replaces && c.Index > g.last {
-		return fmt.Sprintf("the checkpoint at %d of group %d is out of range", c.Index, c.Group)
+	for _, c := range all {
+		g := r.log.group(c.Group)
+		if c.Index < g.checkpoint.Index || !c.replaces && c.Index > g.last {
+			return fmt.Sprintf("the checkpoint at %d of group %d is out of range", c.Index, c.Group)
+		}
+		g.install(c.Checkpoint, c.replaces)
 	}
-	g.install(c, replaces)
 	return ""
 }
 
