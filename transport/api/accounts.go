@@ -1,0 +1,286 @@
+package api
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/rookery-im/rookery/internal/fault"
+	"github.com/rookery-im/rookery/internal/ident"
+	"github.com/rookery-im/rookery/internal/limits"
+	nodepb "github.com/rookery-im/rookery/proto/rookery/node/v1"
+	"github.com/rookery-im/rookery/transport/auth"
+)
+
+// limitAddress and limitUser count what is about accounts and passwords.
+func (a *API) limitAddress(c *call) *nodepb.Fault {
+	if ok, wait := a.addresses.Allow(auth.Client(c.from)); !ok {
+		return limited(wait, "too many attempts from this address")
+	}
+	return nil
+}
+
+func (a *API) limitUser(user string) *nodepb.Fault {
+	if ok, wait := a.users.Allow(user); !ok {
+		return limited(wait, "too many attempts for this user")
+	}
+	return nil
+}
+
+// register: POST /v1/users.
+func (a *API) register(c *call) (reply, *nodepb.Fault) {
+	if a.cfg.Mode == Closed {
+		return reply{}, fault.New(fault.PermissionDenied, fault.ReasonClosed, "registration is closed")
+	}
+	if f := a.limitAddress(c); f != nil {
+		return reply{}, f
+	}
+	var user, name, password, invite string
+	if f := c.read(fields{"user": &user, "name": &name, "password": &password, "invite": &invite}); f != nil {
+		return reply{}, f
+	}
+	if err := ident.CheckUser(user); err != nil {
+		return reply{}, invalid("user", err.Error())
+	}
+	if f := atMost("name", name, limits.Name); f != nil {
+		return reply{}, f
+	}
+	if f := newPassword("password", password); f != nil {
+		return reply{}, f
+	}
+	if f := a.limitUser(user); f != nil {
+		return reply{}, f
+	}
+	// Nobody without an invitation gets as far as the costly hash, or learns
+	// whether a name is taken.
+	if f := a.redeem(c, invite, user); f != nil {
+		return reply{}, f
+	}
+	hash, err := a.cfg.Passwords.Hash(c.context(), c.from, password)
+	if err != nil {
+		return reply{}, a.passwordFault(c, err)
+	}
+	_, f := a.confirm(c, &nodepb.Ask{User: user, Body: &nodepb.Ask_Register{Register: &nodepb.Register{Name: name, Password: hash}}})
+	if f != nil {
+		return reply{}, f
+	}
+	return object(http.StatusCreated, struct {
+		User string `json:"user"`
+	}{user})
+}
+
+func (a *API) redeem(c *call, code, user string) *nodepb.Fault {
+	if a.cfg.Mode != Invite {
+		return nil
+	}
+	refused := fault.New(fault.PermissionDenied, fault.ReasonInvite, "invite: a valid invitation is needed")
+	if code == "" {
+		return refused
+	}
+	switch err := a.cfg.Invites.Redeem(c.context(), code, user); {
+	case errors.Is(err, ErrInvite):
+		return refused
+	case err != nil:
+		a.cfg.Log.Warn("invitation could not be redeemed", "err", err)
+		return fault.New(fault.Unavailable, fault.ReasonOutcomeUnknown, "the invitation could not be checked; repeat the same request")
+	}
+	return nil
+}
+
+// newPassword judges a password that is to be set.
+func newPassword(field, password string) *nodepb.Fault {
+	if len(password) < limits.PasswordMin || len(password) > limits.PasswordMax {
+		return invalid(field, fmt.Sprintf("must be %d to %d bytes", limits.PasswordMin, limits.PasswordMax))
+	}
+	return nil
+}
+
+// passwordFault is why a password was not looked at. Nothing has changed then.
+func (a *API) passwordFault(c *call, err error) *nodepb.Fault {
+	switch {
+	case errors.Is(err, auth.ErrClientBusy):
+		return limited(time.Second, err.Error())
+	case errors.Is(err, auth.ErrHash):
+		a.cfg.Log.Error("a stored password hash is damaged", "route", c.r.Pattern)
+		return fault.New(fault.Internal, "", "the password cannot be checked")
+	default:
+		return fault.New(fault.Unavailable, "", "too many password checks are waiting")
+	}
+}
+
+// notRight is the one answer to a login that fails, whichever part is wrong.
+func notRight() *nodepb.Fault {
+	return fault.New(fault.Unauthenticated, "", "user or password: not right")
+}
+
+// verify checks a login and gives the PHC string that the password fits. An
+// unknown user takes the same steps and the same time as a wrong password.
+func (a *API) verify(c *call, user, password string) (string, *nodepb.Fault) {
+	if err := ident.CheckUser(user); err != nil {
+		return "", invalid("user", err.Error())
+	}
+	if password == "" {
+		return "", invalid("password", "must be given")
+	}
+	if f := atMost("password", password, limits.PasswordMax); f != nil {
+		return "", f
+	}
+	if f := a.limitUser(user); f != nil {
+		return "", f
+	}
+	answer, f := a.ask(c, reads, &nodepb.Ask{User: user, Body: &nodepb.Ask_GetCredentials{GetCredentials: &nodepb.GetCredentials{}}})
+	if f != nil && f.GetCode() != string(fault.NotFound) {
+		return "", f
+	}
+	hash := answer.GetCredentials().GetPassword()
+	right, err := a.cfg.Passwords.Verify(c.context(), c.from, hash, password)
+	if err != nil {
+		return "", a.passwordFault(c, err)
+	}
+	if !right {
+		return "", notRight()
+	}
+	return hash, nil
+}
+
+// issued is the reply that holds a token.
+func (a *API) issued(user string, device uint32) (reply, *nodepb.Fault) {
+	token, expires, err := a.cfg.Tokens.Issue(user, device)
+	switch {
+	case errors.Is(err, auth.ErrNoKey):
+		return reply{}, fault.New(fault.Unavailable, "", "there is no key to sign tokens with yet")
+	case err != nil:
+		a.cfg.Log.Error("token could not be issued", "err", err)
+		return reply{}, fault.New(fault.Internal, "", "the token could not be signed")
+	}
+	return object(http.StatusCreated, struct {
+		User      string    `json:"user"`
+		Device    uint32    `json:"device"`
+		Token     string    `json:"token"`
+		ExpiresAt time.Time `json:"expiresAt"`
+	}{user, device, token, expires})
+}
+
+// login: POST /v1/devices.
+func (a *API) login(c *call) (reply, *nodepb.Fault) {
+	if f := a.limitAddress(c); f != nil {
+		return reply{}, f
+	}
+	var user, password, name string
+	if f := c.read(fields{"user": &user, "password": &password, "deviceName": &name}); f != nil {
+		return reply{}, f
+	}
+	if f := atMost("deviceName", name, limits.DeviceName); f != nil {
+		return reply{}, f
+	}
+	hash, f := a.verify(c, user, password)
+	if f != nil {
+		return reply{}, f
+	}
+	answer, f := a.ask(c, writes, &nodepb.Ask{User: user, Body: &nodepb.Ask_LinkDevice{LinkDevice: &nodepb.LinkDevice{Name: name, Password: hash}}})
+	if f != nil {
+		return reply{}, f
+	}
+	if answer.GetLinked() == nil {
+		return reply{}, a.unexpected(c, answer)
+	}
+	return a.issued(user, answer.GetLinked().GetDevice())
+}
+
+// token: POST /v1/tokens, by the old one, or by password where there is a body.
+func (a *API) token(c *call) (reply, *nodepb.Fault) {
+	var user, password string
+	var device uint32
+	if c.r.ContentLength == 0 {
+		if f := a.authenticate(c); f != nil {
+			return reply{}, f
+		}
+	} else {
+		if f := a.limitAddress(c); f != nil {
+			return reply{}, f
+		}
+		if f := c.read(fields{"user": &user, "password": &password, "device": &device}); f != nil {
+			return reply{}, f
+		}
+		switch {
+		case user == "" && password == "" && device == 0: // {} is as good as nothing
+			if f := a.authenticate(c); f != nil {
+				return reply{}, f
+			}
+		case device == 0:
+			return reply{}, invalid("device", "must be given")
+		default:
+			if _, f := a.verify(c, user, password); f != nil {
+				return reply{}, f
+			}
+			c.asker = asker{user: user, device: device}
+		}
+	}
+	if _, f := a.linked(c); f != nil {
+		return reply{}, f
+	}
+	return a.issued(c.asker.user, c.asker.device)
+}
+
+// reverify checks the password of somebody whose token is good already. A
+// wrong one is no reason to throw the token away, hence not unauthenticated.
+func (a *API) reverify(c *call, field, password string) (string, *nodepb.Fault) {
+	if f := a.limitAddress(c); f != nil {
+		return "", f
+	}
+	if password == "" {
+		return "", invalid(field, "must be given")
+	}
+	if _, f := a.linked(c); f != nil {
+		return "", f
+	}
+	hash, f := a.verify(c, c.asker.user, password)
+	if f.GetCode() == string(fault.Unauthenticated) {
+		f = fault.New(fault.PermissionDenied, fault.ReasonWrongPassword, "%s: not right", field)
+	}
+	return hash, f
+}
+
+// setPassword: PUT /v1/users/{id}/password.
+func (a *API) setPassword(c *call) (reply, *nodepb.Fault) {
+	if f := c.oneself(); f != nil {
+		return reply{}, f
+	}
+	var old, replacement string
+	if f := c.read(fields{"old": &old, "new": &replacement}); f != nil {
+		return reply{}, f
+	}
+	if f := newPassword("new", replacement); f != nil {
+		return reply{}, f
+	}
+	oldHash, f := a.reverify(c, "old", old)
+	if f != nil {
+		return reply{}, f
+	}
+	newHash, err := a.cfg.Passwords.Hash(c.context(), c.from, replacement)
+	if err != nil {
+		return reply{}, a.passwordFault(c, err)
+	}
+	q := c.own()
+	q.Body = &nodepb.Ask_SetPassword{SetPassword: &nodepb.SetPassword{Old: oldHash, New: newHash}}
+	return a.confirm(c, q)
+}
+
+// deleteAccount: DELETE /v1/users/{id}, with the password once more.
+func (a *API) deleteAccount(c *call) (reply, *nodepb.Fault) {
+	if f := c.oneself(); f != nil {
+		return reply{}, f
+	}
+	var password string
+	if f := c.read(fields{"password": &password}); f != nil {
+		return reply{}, f
+	}
+	hash, f := a.reverify(c, "password", password)
+	if f != nil {
+		return reply{}, f
+	}
+	q := c.own()
+	q.Body = &nodepb.Ask_DeleteAccount{DeleteAccount: &nodepb.DeleteAccount{Password: hash}}
+	return a.confirm(c, q)
+}
