@@ -25,7 +25,7 @@ func (t *turn) send(m *nodepb.Send, ask *nodepb.Ask) {
 	c := t.convs[o.GetUser()]
 	snd := c.sender(o.GetDevice())
 	if r, ok := snd.find([16]byte(m.GetId())); ok {
-		t.resolve(c, snd, m)
+		t.resolve(snd, m)
 		t.accepted(m, ask, &nodepb.Sent{Tag: m.GetTag(), Order: r.order, Time: r.time, Duplicate: true})
 		return
 	}
@@ -69,10 +69,12 @@ func (t *turn) noteRefused(snd *sender, m *nodepb.Send) {
 	}
 }
 
-// resolve moves a sender on past a duplicate, durably, since later sends name it.
-func (t *turn) resolve(c *conv, snd *sender, m *nodepb.Send) {
+// resolve moves a sender on past a duplicate, durably, since later sends name
+// it. One that is out of turn is answered, but does not stand in for the
+// predecessor that was refused.
+func (t *turn) resolve(snd *sender, m *nodepb.Send) {
 	s, n := m.GetOrigin().GetSession(), m.GetNumber()
-	if s < snd.row.GetSession() || s == snd.row.GetSession() && n <= snd.row.GetNumber() || s == 0 {
+	if s == 0 || !inTurn(snd, m) {
 		return
 	}
 	snd.row = &storepb.Sender{Session: s, Number: n, Accepted: snd.row.GetAccepted(), Order: snd.row.GetOrder()}
