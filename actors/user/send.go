@@ -17,13 +17,16 @@ import (
 // block or quota, and what comes out of turn before anything that would give
 // it an order.
 func (t *turn) send(m *nodepb.Send, ask *nodepb.Ask) {
-	if !t.exists() {
-		t.refuse(m, ask, fault.New(fault.NotFound, "", "to.user: there is no such user"))
-		return
-	}
 	o := m.GetOrigin()
 	c := t.convs[o.GetUser()]
 	snd := c.sender(o.GetDevice())
+	if !t.exists() {
+		if inTurn(snd, m) {
+			t.noteRefused(snd, m)
+		}
+		t.refuse(m, ask, fault.New(fault.NotFound, "", "to.user: there is no such user"))
+		return
+	}
 	if r, ok := snd.find([16]byte(m.GetId())); ok {
 		t.resolve(snd, m)
 		t.accepted(m, ask, &nodepb.Sent{Tag: m.GetTag(), Order: r.order, Time: r.time, Duplicate: true})
