@@ -127,7 +127,7 @@ func (t *turn) room(c *conv, m *nodepb.Send) *nodepb.Fault {
 		return fault.New(fault.Unavailable, "", "the shard is behind with its deliveries; try again")
 	case t.blocked(m.GetOrigin().GetUser()):
 		return nil
-	case len(t.index) >= limits.MailboxEntries || t.bytes+size > limits.MailboxBytes:
+	case t.entries >= limits.MailboxEntries || t.bytes+size > limits.MailboxBytes:
 		return fault.New(fault.MailboxFull, "", "to.user: the mailbox is full")
 	case c.entries >= limits.MailboxEntries/limits.SenderShare || c.bytes+size > limits.MailboxBytes/limits.SenderShare:
 		return fault.New(fault.MailboxFull, "sender_share", "to.user: your share of the mailbox is full")

@@ -21,7 +21,7 @@ import (
 //     head and at most lastSeq.
 //  2. devices is sorted by number; a cursor is at least the device's start and
 //     at most lastSeq.
-//  3. bytes is the sum of the index's sizes.
+//  3. entries and bytes sum up the index, receipts excepted.
 //  4. open of a conversation in memory is sorted, and holds exactly the orders
 //     of the index's messages from that peer that no device has acked.
 type State struct {
@@ -38,6 +38,7 @@ type State struct {
 
 	// Derived from rows.
 	index    []item
+	entries  int
 	bytes    int
 	deadline uint64
 
@@ -197,7 +198,7 @@ func (s *State) loadEntry(k, v []byte) error {
 	it := s.itemOf(e)
 	it.acked = s.ackedByAny(it)
 	s.index = append(s.index, it)
-	s.bytes += int(it.size)
+	s.weigh(it)
 	return nil
 }
 
@@ -215,6 +216,14 @@ func (s *State) itemOf(e *storepb.Entry) item {
 		it.kind = itemEvent
 	}
 	return it
+}
+
+// weigh counts an entry that is in the index from now on.
+func (s *State) weigh(it item) {
+	if it.kind != itemReceipt {
+		s.entries++
+		s.bytes += int(it.size)
+	}
 }
 
 func (s *State) ackedByAny(it item) bool {
@@ -316,13 +325,16 @@ func (s *State) soonest(expires uint64) {
 
 // Check the invariants; it panics with the first that is broken.
 func (s *State) Check() {
-	var bytes int
+	var entries, bytes int
 	for i, it := range s.index {
 		invariant.Check(it.seq >= s.head && it.seq <= s.lastSeq, "user: seq %d outside %d to %d", it.seq, s.head, s.lastSeq)
 		invariant.Check(i == 0 || s.index[i-1].seq < it.seq, "user: seq %d after %d", it.seq, s.index[max(0, i-1)].seq)
-		bytes += int(it.size)
+		if it.kind != itemReceipt {
+			entries++
+			bytes += int(it.size)
+		}
 	}
-	invariant.Check(bytes == s.bytes, "user: index of %d bytes, %d counted", bytes, s.bytes)
+	invariant.Check(entries == s.entries && bytes == s.bytes, "user: index of %d entries, %d bytes; %d, %d counted", entries, bytes, s.entries, s.bytes)
 	for i, d := range s.devices {
 		invariant.Check(i == 0 || s.devices[i-1].number() < d.number(), "user: devices out of order")
 		invariant.Check(d.cursor >= d.row.GetStart() && d.cursor <= s.lastSeq, "user: device %d has cursor %d of %d to %d",

@@ -173,7 +173,7 @@ func (t *turn) mailboxRow() *storepb.MailboxRow {
 func (t *turn) enter(e *storepb.Entry) {
 	it := t.itemOf(e)
 	t.index = append(t.index, it)
-	t.bytes += int(it.size)
+	t.weigh(it)
 	t.soonest(it.expires)
 	for _, d := range t.devices {
 		if !d.att.Live || d.number() == e.GetSkip() || d.row.GetStart() >= e.GetSeq() {
@@ -212,7 +212,10 @@ func (t *turn) remove(seq uint64) bool {
 
 // forget takes an entry that leaves the index out of the sums.
 func (t *turn) forget(it item) {
-	t.bytes -= int(it.size)
+	if it.kind != itemReceipt {
+		t.entries--
+		t.bytes -= int(it.size)
+	}
 	if c := t.convs[it.peer]; c != nil && it.kind == itemInbound {
 		c.entries--
 		c.bytes -= int(it.size)
