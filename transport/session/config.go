@@ -64,6 +64,12 @@ func DefaultConfig() Config {
 	}
 }
 
+// Named is the configuration of the gateway of a node.
+func (c Config) Named(node string) Config {
+	c.Node = node
+	return c
+}
+
 // Validate names every fault.
 func (c Config) Validate() error {
 	var errs []error

@@ -1,0 +1,285 @@
+package session
+
+import (
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/rookery-im/rookery/internal/fault"
+	nodepb "github.com/rookery-im/rookery/proto/rookery/node/v1"
+	storepb "github.com/rookery-im/rookery/proto/rookery/store/v1"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func push(t *testing.T, previous, seq uint64) *nodepb.Push {
+	t.Helper()
+	p := &nodepb.Push{Session: 5, Previous: previous}
+	entry(t, `{"session":"5","entry":{"message":{"id":"AAAAAAAAAAAAAAAAAAAAAA==","from":"bob","device":1,"peer":"bob","order":"1","kind":1}}}`, p)
+	p.Previous, p.Entry.Seq = previous, seq
+	return p
+}
+
+func TestHello(t *testing.T) {
+	s := newScene(t, nil)
+	s.open()
+	s.say(`{"ref":1,"hello":{"token":"good","heartbeat":"1s","acked":"3"}}`)
+	s.expect("admit 10s", "alice: attach 1 acked 3")
+	s.reply(&nodepb.Attached{Session: 5, Cursor: 3, LastSeq: 4, Time: 9})
+	s.expect("alice: pull after 3", `< {"ref":1,"welcome":{"user":"alice","device":1,"session":"5","heartbeat":"10s","limits":{…`)
+	p := &nodepb.Page{}
+	entry(t, `{"session":"5","after":"3","entries":[{"seq":"4","deviceEvent":{"unlinked":[2]}}],"end":true}`, p)
+	s.reply(p)
+	s.expect(`< {"deviceEvent":{"seq":"4","unlinked":[2]}}`, `< {"drained":{"seq":"4"}}`)
+}
+
+func TestBadBeginnings(t *testing.T) {
+	for name, test := range map[string]struct {
+		say  string
+		want []string
+	}{
+		"bad token":       {`{"hello":{"token":"bad"}}`, []string{"close 4101 the token is not valid"}},
+		"no token":        {`{"hello":{}}`, []string{"close 4101 hello.token: missing"}},
+		"not hello":       {`{"ping":{}}`, []string{"close 4100 the first frame must be hello"}},
+		"not JSON":        {`hello`, []string{"close 4100 …"}},
+		"long client":     {`{"ref":4,"hello":{"token":"good","client":"` + longName + `"}}`, []string{`< {"ref":4,"error":{"code":"invalid_argument","message":"hello.client: …`}},
+		"unknown field":   {`{"ref":4,"hello":{"tokn":"good"}}`, []string{`< {"ref":4,"error":{"code":"invalid_argument","reason":"unknown_field",…`}},
+		"more than hello": {`{"hello":{"token":"good"}}` + "\n" + `{"ping":{}}`, []string{"admit 30s", "alice: attach 1 acked 0", "close 4100 …"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScene(t, nil)
+			s.open()
+			s.say(test.say)
+			s.expect(test.want...)
+		})
+	}
+}
+
+const longName = "0123456789012345678901234567890123456789012345678901234567890123456789"
+
+// A device that was unlinked has a token that is still good by its signature.
+func TestAttachRefused(t *testing.T) {
+	s := newScene(t, nil)
+	s.open()
+	s.say(`{"hello":{"token":"good"}}`)
+	s.trace = nil
+	s.reply(&nodepb.Attached{Error: fault.New(fault.Unauthenticated, fault.ReasonDeviceUnlinked, "not linked")})
+	s.expect("close 4101 not linked")
+}
+
+// An acked beyond the mailbox changes nothing: hello can be said again.
+func TestHelloAgainAfterFault(t *testing.T) {
+	s := newScene(t, nil)
+	s.open()
+	s.say(`{"ref":1,"hello":{"token":"good","acked":"9"}}`)
+	s.reply(&nodepb.Attached{Error: fault.New(fault.InvalidArgument, "", "hello.acked: beyond")})
+	s.say(`{"ref":2,"hello":{"token":"good"}}`)
+	s.expect("admit 30s", "alice: attach 1 acked 9",
+		`< {"ref":1,"error":{"code":"invalid_argument","message":"hello.acked: beyond","retryable":false}}`,
+		"admit 30s", "alice: attach 1 acked 0")
+}
+
+// Three sends are under way when the second is finally refused. The third was
+// stamped with the second as its predecessor; it is accepted, and the fourth
+// names it.
+func TestFinalRefusalLeavesNoGap(t *testing.T) {
+	s := newScene(t, nil)
+	s.attach()
+	s.say(sendLine(1), sendLine(2), sendLine(3))
+	s.expect("bob: send 1 after 0 id 1 others []", "bob: send 2 after 1 id 2 others []", "bob: send 3 after 2 id 3 others []")
+	s.reply(&nodepb.Refused{Tag: s.tagOf(2), Fault: fault.New(fault.FailedPrecondition, fault.ReasonDevicesMismatch, "devices")})
+	s.reply(&nodepb.Sent{Tag: s.tagOf(3), Order: 2, Time: 8})
+	s.say(sendLine(4))
+	s.expect(`< {"ref":2,"error":{"id":"`+uuidOf(2)+`","code":"failed_precondition","reason":"devices_mismatch","message":"devices","retryable":false}}`,
+		`< {"ref":3,"sent":{"id":"`+uuidOf(3)+`","conversation":{"user":"bob"},"order":"2","time":"8"}}`,
+		"bob: send 4 after 3 id 4 others []")
+}
+
+// The actor lost its memory of a final refusal: what was chained to it is out
+// of order, and comes again chained to the send before.
+func TestChainMendsAfterForgottenRefusal(t *testing.T) {
+	s := newScene(t, nil)
+	s.attach()
+	s.say(sendLine(1), sendLine(2), sendLine(3))
+	s.reply(&nodepb.Refused{Tag: s.tagOf(2), Fault: fault.New(fault.FailedPrecondition, fault.ReasonDevicesMismatch, "devices")})
+	s.reply(&nodepb.Refused{Tag: s.tagOf(3), Fault: fault.New(fault.FailedPrecondition, fault.ReasonOutOfOrder, "order")})
+	s.trace = nil
+	s.say(sendLine(3))
+	s.expect("bob: send 4 after 1 id 3 others []")
+}
+
+// After a retryable refusal later sends to that user wait for the id, those to
+// others do not.
+func TestRetryableRefusalBlocks(t *testing.T) {
+	s := newScene(t, nil)
+	s.attach()
+	s.say(sendLine(1))
+	s.reply(&nodepb.Refused{Tag: s.tagOf(1), Fault: fault.New(fault.MailboxFull, "", "full")})
+	s.say(sendLine(2), `{"send":{"id":"`+uuidOf(9)+`","to":{"user":"carol"}}}`, sendLine(1), sendLine(2))
+	s.expect("bob: send 1 after 0 id 1 others []",
+		`< {"ref":1,"error":{"id":"`+uuidOf(1)+`","code":"mailbox_full","message":"full","retryable":true}}`,
+		"carol: send 2 after 0 id 9 others []",
+		"bob: send 3 after 0 id 1 others []", "bob: send 4 after 3 id 2 others []",
+		`< {"ref":2,"error":{"id":"`+uuidOf(2)+`","code":"failed_precondition","reason":"out_of_order",…`)
+}
+
+func TestNoLeaderIsRetryable(t *testing.T) {
+	s := newScene(t, nil)
+	s.attach()
+	s.deaf = true
+	s.say(sendLine(1), sendLine(2))
+	s.deaf = false
+	s.say(sendLine(1))
+	s.expect(`< {"ref":1,"error":{"id":"`+uuidOf(1)+`","code":"unavailable",…`,
+		`< {"ref":2,"error":{"id":"`+uuidOf(2)+`","code":"failed_precondition","reason":"out_of_order",…`,
+		"bob: send 2 after 0 id 1 others []")
+}
+
+func TestRateOfSends(t *testing.T) {
+	s := newScene(t, func(c *Config) { c.Limits.Sends = Rate{1, 1} })
+	s.attach()
+	s.say(sendLine(1), sendLine(2))
+	s.expect("bob: send 1 after 0 id 1 others []",
+		`< {"ref":2,"error":{"id":"`+uuidOf(2)+`","code":"rate_limited","message":"sends: more than 1 a second","retryable":true,"retryAfterMs":1001}}`)
+	s.now = s.now.Add(time.Second)
+	s.say(sendLine(2))
+	s.expect("bob: send 2 after 1 id 2 others []")
+}
+
+// Past the bound nothing is refused: what was read is held, and nothing more
+// is read until a send is decided.
+func TestInFlightBound(t *testing.T) {
+	s := newScene(t, func(c *Config) { c.Limits.InFlightPerConversation = 2 })
+	s.attach()
+	s.say(sendLine(1), sendLine(2), sendLine(3), `{"ref":99,"ping":{}}`)
+	s.expect("bob: send 1 after 0 id 1 others []", "bob: send 2 after 1 id 2 others []", "pause", "pause")
+	s.reply(&nodepb.Sent{Tag: s.tagOf(1), Order: 1, Time: 1})
+	s.expect("bob: send 3 after 2 id 3 others []", "resume",
+		`< {"ref":1,"sent":{"id":"`+uuidOf(1)+`","conversation":{"user":"bob"},"order":"1","time":"1"}}`, `< {"ref":99,"pong":{}}`)
+}
+
+// A push that does not name the last entry written means that one was lost:
+// nothing is forwarded, and the session pulls.
+func TestGapIsPulled(t *testing.T) {
+	s := newScene(t, nil)
+	s.attach()
+	s.reply(push(t, 0, 1))
+	s.reply(push(t, 2, 3))
+	s.expect(`< {"deliver":{"seq":"1",…`, "alice: pull after 1")
+	s.reply(push(t, 3, 4)) // while the page is under way
+	s.expect()
+	p := &nodepb.Page{Session: 5, After: 1, End: true}
+	for _, seq := range []uint64{2, 3, 4} {
+		p.Entries = append(p.Entries, push(t, 0, seq).GetEntry())
+	}
+	s.reply(p)
+	s.reply(push(t, 4, 5))
+	s.expect(`< {"deliver":{"seq":"2",…`, `< {"deliver":{"seq":"3",…`, `< {"deliver":{"seq":"4",…`, `< {"deliver":{"seq":"5",…`)
+}
+
+// What was written once is not written again, and nothing of an earlier
+// session is.
+func TestStaleEntriesAreDropped(t *testing.T) {
+	s := newScene(t, nil)
+	s.attach()
+	s.reply(push(t, 0, 1))
+	s.reply(push(t, 0, 1))
+	old := push(t, 1, 2)
+	old.Session = 4
+	s.reply(old)
+	s.reply(&nodepb.Page{Session: 5, After: 0, Entries: []*storepb.Entry{push(t, 0, 1).GetEntry()}, End: true})
+	s.expect(`< {"deliver":{"seq":"1",…`)
+}
+
+// A peer that does not read is not pushed to; it pulls when there is room.
+func TestLagIsPulled(t *testing.T) {
+	s := newScene(t, nil)
+	s.attach()
+	s.pending = 1 << 30
+	s.reply(push(t, 0, 1))
+	s.reply(push(t, 1, 2))
+	s.expect()
+	s.pending = 0
+	s.g.Drained(7)
+	s.expect("alice: pull after 0")
+}
+
+func TestAckBeyondDelivered(t *testing.T) {
+	s := newScene(t, nil)
+	s.attach()
+	s.reply(push(t, 0, 1))
+	s.say(`{"ref":8,"ack":{"seq":"2"}}`, `{"ack":{"seq":"1"}}`, `{"ack":{"seq":"1"}}`)
+	s.expect(`< {"deliver":{"seq":"1",…`, "alice: ack 1", `< {"ref":8,"error":{"code":"invalid_argument","message":"ack.seq: 2 …`)
+}
+
+// A new device is confirmed only once no send is open that was stamped without it.
+func TestDevicesBarrier(t *testing.T) {
+	s := newScene(t, nil)
+	s.attach()
+	s.say(sendLine(1))
+	s.reply(&nodepb.Devices{Session: 5, Epoch: 12, Others: []uint32{2}})
+	s.say(sendLine(2))
+	s.expect("bob: send 1 after 0 id 1 others []", "bob: send 2 after 1 id 2 others [2]")
+	s.reply(&nodepb.Sent{Tag: s.tagOf(1), Order: 1, Time: 1})
+	s.expect("alice: devices seen 12", `< {"ref":1,"sent":…`)
+}
+
+func TestDevicesBarrierWhenIdle(t *testing.T) {
+	s := newScene(t, nil)
+	s.attach()
+	s.reply(&nodepb.Devices{Session: 5, Epoch: 12, Others: []uint32{2}})
+	s.expect("alice: devices seen 12")
+}
+
+// Every send is answered, or its connection closed.
+func TestOverdueSendEndsTheSession(t *testing.T) {
+	s := newScene(t, nil)
+	s.attach()
+	s.say(sendLine(1))
+	s.now = s.now.Add(3 * time.Second)
+	s.say(sendLine(2))
+	s.reply(&nodepb.Sent{Tag: s.tagOf(1), Order: 1, Time: 1})
+	s.now = s.now.Add(3 * time.Second)
+	s.g.Sweep()
+	s.trace = nil
+	s.now = s.now.Add(2 * time.Second)
+	s.g.Sweep()
+	s.expect("close 1013 the outcome of a send is not known; send it again")
+	s.g.Closed(7)
+	s.expect("alice: detach")
+}
+
+func TestKick(t *testing.T) {
+	s := newScene(t, nil)
+	s.attach()
+	s.reply(&nodepb.Kick{Session: 4, Code: 4102, Reason: "an earlier one"})
+	s.expect()
+	s.reply(&nodepb.Kick{Session: 5, Code: 4102, Reason: "elsewhere"})
+	s.reply(push(t, 0, 1))
+	s.say(sendLine(1))
+	s.expect("close 4102 elsewhere")
+}
+
+func TestWatchIsReplacedAndEnded(t *testing.T) {
+	s := newScene(t, nil)
+	s.attach()
+	s.say(`{"watch":{"users":["bob"]}}`, `{"watch":{"users":["carol"]}}`)
+	s.expect("bob: watch", "bob: unwatch", "carol: watch")
+	s.g.Closed(7)
+	s.expect("carol: unwatch", "alice: detach")
+}
+
+func TestConfigNamesEveryFault(t *testing.T) {
+	err := Config{}.Validate()
+	if err == nil {
+		t.Fatal("an empty configuration is not valid")
+	}
+	var n int
+	for range err.(interface{ Unwrap() []error }).Unwrap() {
+		n++
+	}
+	if n != 10 {
+		t.Errorf("%d faults named, want 10: %v", n, err)
+	}
+}
