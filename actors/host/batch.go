@@ -1,0 +1,206 @@
+package host
+
+import (
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/rookery-im/rookery/actors/user"
+	"github.com/rookery-im/rookery/internal/limits"
+	storepb "github.com/rookery-im/rookery/proto/rookery/store/v1"
+)
+
+// batch is one entry of the log in the making, and what waits for it. It is
+// encoded as it grows, so that a mutation may share memory with a state.
+type batch struct {
+	token   uint64
+	data    []byte // of a storepb.Batch, without term and now
+	count   int    // mutations in data
+	effects []pending
+	asks    []ask
+	marks   []mark                // how far other shards' steps are taken in it
+	trims   []*storepb.OutboxTrim // those in data
+	eager   bool                  // flush at the next opportunity
+	since   uint64                // when the first output came in, milliseconds
+}
+
+// Fields of storepb.Batch.
+const (
+	batchTerm      = 1
+	batchNow       = 2
+	batchMutations = 3
+)
+
+// pending is an effect that waits for its batch.
+type pending struct {
+	user   string
+	effect user.Effect
+	to     uint32 // of a Relay
+	number uint64
+}
+
+// mark: the steps of src up to number are taken.
+type mark struct {
+	src    uint32
+	number uint64
+}
+
+func (b *batch) empty() bool {
+	return b.count == 0 && len(b.effects) == 0 && len(b.marks) == 0 && !b.eager
+}
+
+func (b *batch) full() bool {
+	return b.count >= limits.BatchMutations || len(b.data) >= limits.BatchBytes || len(b.effects) >= limits.BatchMutations
+}
+
+func (b *batch) add(m *storepb.Mutation) error {
+	b.data = protowire.AppendTag(b.data, batchMutations, protowire.BytesType)
+	b.data = protowire.AppendVarint(b.data, uint64(proto.Size(m)))
+	data, err := proto.MarshalOptions{UseCachedSize: true}.MarshalAppend(b.data, m)
+	if err != nil {
+		return err
+	}
+	b.data = data
+	b.count++
+	return nil
+}
+
+func (b *batch) finish(term, now uint64) []byte {
+	b.data = protowire.AppendTag(b.data, batchTerm, protowire.VarintType)
+	b.data = protowire.AppendVarint(b.data, term)
+	b.data = protowire.AppendTag(b.data, batchNow, protowire.VarintType)
+	b.data = protowire.AppendVarint(b.data, now)
+	return b.data
+}
+
+// reset for reuse; the data was given away.
+func (b *batch) reset(token uint64) *batch {
+	clear(b.effects)
+	clear(b.asks)
+	clear(b.trims)
+	*b = batch{token: token, effects: b.effects[:0], asks: b.asks[:0], marks: b.marks[:0], trims: b.trims[:0]}
+	return b
+}
+
+// mark that a step of a shard was taken in this batch.
+func (b *batch) mark(src uint32, number uint64) {
+	for i := range b.marks {
+		if b.marks[i].src == src {
+			b.marks[i].number = number
+			return
+		}
+	}
+	b.marks = append(b.marks, mark{src, number})
+}
+
+// Pending says that there is something to flush, now or within limits.LazyDelay.
+func (s *Shard) Pending() bool { return !s.open.empty() }
+
+// Flush sends the open batch on its way, unless one is in flight, or nothing
+// in it is in a hurry yet.
+func (s *Shard) Flush() {
+	if !s.Leading() || s.flight != nil || s.open.empty() {
+		return
+	}
+	b, now := s.open, s.cfg.Now()
+	if !b.eager && !b.full() && now < b.since+uint64(limits.LazyDelay.Milliseconds()) {
+		return
+	}
+	s.ride(b)
+	if b.count == 0 && len(b.effects) == 0 {
+		b.reset(b.token)
+		return
+	}
+	s.flight, s.open = b, s.fresh(b.token+1)
+	if err := s.start(b, now); err != nil {
+		s.log.Debug("batch not taken", "err", err)
+		s.Dropped(b.token)
+	}
+}
+
+func (s *Shard) start(b *batch, now uint64) error {
+	if b.count == 0 {
+		s.cfg.Metrics.Reads.Inc()
+		return s.raft.Read(b.token)
+	}
+	s.cfg.Metrics.BatchMutations.Observe(float64(b.count))
+	s.cfg.Metrics.BatchBytes.Observe(float64(len(b.data)))
+	return s.raft.Propose(b.token, b.finish(s.term, now))
+}
+
+func (s *Shard) fresh(token uint64) *batch {
+	if b := s.spare; b != nil {
+		s.spare = nil
+		return b.reset(token)
+	}
+	return &batch{token: token}
+}
+
+// Committed says that the batch in flight is applied.
+func (s *Shard) Committed(token uint64) { s.settle(token) }
+
+// Confirmed says that this node still led when the batch in flight was asked for.
+func (s *Shard) Confirmed(token uint64) { s.settle(token) }
+
+func (s *Shard) settle(token uint64) {
+	if s.flight == nil || s.flight.token != token || s.failed != nil {
+		return
+	}
+	b := s.flight
+	s.flight, s.settled = nil, token
+	s.release(b)
+	s.spare = b
+	s.revive()
+}
+
+// Dropped says that the batch in flight is definitely not in the log. What was
+// computed on it is void: the open batch, and every state that either touched.
+func (s *Shard) Dropped(token uint64) {
+	if s.flight == nil || s.flight.token != token {
+		return
+	}
+	before := s.settled
+	flight, open := s.takeBatches()
+	var out notices
+	out.refuse(flight.asks, dropped())
+	out.refuse(open.asks, dropped())
+	if !mutantKeepState {
+		s.discard(before, &out)
+	}
+	s.lose(flight.effects, &out)
+	s.lose(open.effects, &out)
+	s.outbox.rollback()
+	s.inbox.rollback()
+	s.cfg.Metrics.dropBatch.Inc()
+	s.revive()
+	out.send(s.cfg.Gateway)
+}
+
+// lose effects. The end of a watch is not one that can be lost.
+func (s *Shard) lose(effects []pending, out *notices) {
+	for i := range effects {
+		if _, ok := effects[i].effect.(user.DropWatch); ok {
+			s.do(&effects[i])
+		}
+	}
+	out.lose(effects)
+}
+
+// takeBatches ends the batch in flight and the open one.
+func (s *Shard) takeBatches() (flight, open *batch) {
+	flight, open = s.flight, s.open
+	s.flight, s.settled = nil, open.token
+	s.open, s.spare = &batch{token: open.token + 1}, nil
+	return flight, open
+}
+
+// discard the actors that lost batches touched; settled is from before.
+func (s *Shard) discard(settled uint64, out *notices) {
+	for _, l := range s.lives {
+		if l == nil || l.batch <= settled || l.state != running {
+			continue
+		}
+		s.abandon(l, out)
+		s.stop(l)
+		s.vacate(l, nil, 0)
+	}
+}

@@ -1,0 +1,5 @@
+//go:build mutant_applyreads
+
+package host
+
+const mutantApplyReads = true

@@ -1,0 +1,5 @@
+//go:build !mutant_keepstate
+
+package host
+
+const mutantKeepState = false

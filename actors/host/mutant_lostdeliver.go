@@ -1,0 +1,5 @@
+//go:build mutant_lostdeliver
+
+package host
+
+const mutantLostDeliver = true

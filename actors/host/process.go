@@ -1,0 +1,77 @@
+package host
+
+import (
+	"fmt"
+	"log/slog"
+
+	"github.com/asynkron/protoactor-go/actor"
+)
+
+// System is the node's protoactor system, shared by its shards. Of the library
+// it uses mailboxes, PIDs, supervision and the address resolver, each on the
+// caller's goroutine. Its logger prints messages, so it gets none; its metrics,
+// receive timeouts, futures and dead letters are not used.
+type System struct {
+	system *actor.ActorSystem
+	shards map[string]actor.Process // by address
+}
+
+// NewSystem starts one.
+func NewSystem() *System {
+	y := &System{shards: make(map[string]actor.Process)}
+	y.system = actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger {
+		return slog.New(slog.DiscardHandler)
+	}))
+	y.system.ProcessRegistry.RegisterAddressResolver(func(pid *actor.PID) (actor.Process, bool) {
+		p, ok := y.shards[pid.GetAddress()]
+		return p, ok
+	})
+	return y
+}
+
+// Close ends the system; its shards must have been told to Follow.
+func (y *System) Close() { y.system.Shutdown() }
+
+// Address of the virtual PIDs of a shard's users.
+func Address(shard uint32) string { return fmt.Sprintf("user/%d", shard) }
+
+func (y *System) add(s *Shard) error {
+	at := Address(s.cfg.Shard)
+	if _, ok := y.shards[at]; ok {
+		return fmt.Errorf("host: shard %d: the system has it already", s.cfg.Shard)
+	}
+	y.shards[at] = virtual{s}
+	s.root = y.system.Root
+	s.address = actor.NewPID(at, "")
+	s.props = actor.PropsFromProducer(s.incarnate,
+		actor.WithDispatcher(actor.NewSynchronizedDispatcher(300)),
+		actor.WithGuardian(&supervisor{s}),
+	)
+	return nil
+}
+
+// virtual is the process behind every virtual PID of a shard: it finds the row
+// of the user that a message is for, and forwards.
+type virtual struct{ shard *Shard }
+
+// SendUserMessage implements actor.Process.
+func (v virtual) SendUserMessage(pid *actor.PID, message any) {
+	_, in, _ := actor.UnwrapEnvelope(message)
+	v.shard.refused = v.shard.forward(pid.GetId(), in)
+}
+
+// SendSystemMessage implements actor.Process. A virtual actor always exists:
+// there is nothing to watch, restart or suspend.
+func (v virtual) SendSystemMessage(*actor.PID, any) {}
+
+// Stop implements actor.Process; actors stop when they have been idle.
+func (v virtual) Stop(*actor.PID) {}
+
+// supervisor decides what becomes of an actor that panicked.
+type supervisor struct{ shard *Shard }
+
+// HandleFailure implements actor.SupervisorStrategy. The library has suspended
+// the actor's mailbox; nothing is resumed from here, see revive.
+func (v *supervisor) HandleFailure(_ *actor.ActorSystem, guardian actor.Supervisor, _ *actor.PID, _ *actor.RestartStatistics, reason, _ any) {
+	v.shard.broken(v.shard.current, guardian, reason)
+}
