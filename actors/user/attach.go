@@ -182,23 +182,53 @@ func (t *turn) deviceEvent(e *storepb.DeviceEvent) *storepb.Entry {
 	return &storepb.Entry{Expires: t.ttl(0), Body: &storepb.Entry_DeviceEvent{DeviceEvent: e}}
 }
 
-// unlink ends a device: its rows, its session, and what waited for it alone.
+// unlink ends a device, and what waited for it alone.
 func (t *turn) unlink(d *device) {
-	if d.attached() {
-		t.tell(d.att.Conn, &nodepb.Kick{Session: d.att.Session, Code: closeUnlinked, Reason: "this device was unlinked"})
-		t.leave(d.att.Session)
-	}
 	t.devices = slices.DeleteFunc(t.devices, func(x *device) bool { return x == d })
-	for _, kind := range []mailbox.Kind{mailbox.Device, mailbox.Cursor, mailbox.Seen} {
-		t.put(kind, mailbox.U32(d.number()), nil)
+	t.end(d)
+	peers := t.keepAcks()
+	gone, lost := t.sweep(0, t.lastSeq)
+	for _, peer := range lost {
+		t.convs[peer].advance()
+		if !slices.Contains(peers, peer) {
+			peers = append(peers, peer)
+		}
 	}
-	if gone := t.sweep(0, t.lastSeq); len(gone) > 0 {
-		t.progress(gone, nil)
+	if len(gone)+len(peers) > 0 {
+		t.progress(gone, nil, peers...)
 	}
+	t.receipts(lost)
 	if len(t.devices) > 0 {
 		t.append(t.deviceEvent(&storepb.DeviceEvent{Unlinked: []uint32{d.number()}}), 0, nil)
 		t.tellDevices()
 	}
+}
+
+// end the session of a device that is no longer linked, and drop its rows.
+func (t *turn) end(d *device) {
+	if d.attached() {
+		t.tell(d.att.Conn, &nodepb.Kick{Session: d.att.Session, Code: closeUnlinked, Reason: "this device was unlinked"})
+		t.leave(d.att.Session)
+	}
+	for _, kind := range []mailbox.Kind{mailbox.Device, mailbox.Cursor, mailbox.Seen} {
+		t.put(kind, mailbox.U32(d.number()), nil)
+	}
+}
+
+// keepAcks remembers which messages were acked only by devices that are gone.
+// It returns the peers of whom there are some above the watermark, which
+// tells of all others.
+func (t *turn) keepAcks() (peers []string) {
+	for _, it := range t.index {
+		if it.kind != itemInbound || !it.acked || t.ackedByAny(it) {
+			continue
+		}
+		if c := t.convs[it.peer]; it.order > c.delivered {
+			c.remember(it.order)
+			peers = addPeer(peers, it)
+		}
+	}
+	return peers
 }
 
 func (t *turn) putAccount() { t.put(mailbox.Account, nil, t.account) }

@@ -20,6 +20,7 @@ type conv struct {
 	delivered   uint64
 	read        uint64
 	undelivered []*storepb.Range
+	acked       []*storepb.Range // above delivered, by devices that are gone
 	receipts    []*storepb.ReceiptRow
 
 	// Derived from the index.
@@ -61,15 +62,19 @@ func (s *State) Adopt(peer string, rows Rows) error {
 	l.each(mailbox.Watermark, mailbox.Peer(peer), func(_, v []byte) error {
 		var w storepb.Watermark
 		err := proto.Unmarshal(v, &w)
-		c.delivered, c.read, c.undelivered = w.GetDelivered(), w.GetRead(), w.GetUndelivered()
+		c.delivered, c.read, c.undelivered, c.acked = w.GetDelivered(), w.GetRead(), w.GetUndelivered(), w.GetAcked()
 		return err
 	})
 	if l.err != nil {
 		return fmt.Errorf("user: adopt peer: %w", l.err)
 	}
-	for _, it := range s.index {
+	for i := range s.index {
+		it := &s.index[i]
 		if it.kind != itemInbound || it.peer != peer {
 			continue
+		}
+		if _, gone := position(c.acked, it.order); gone || it.order <= c.delivered {
+			it.acked = true
 		}
 		c.entries++
 		c.bytes += int(it.size)
@@ -171,15 +176,27 @@ func (c *conv) advance() bool {
 		return false
 	}
 	c.delivered = to
+	c.acked = slices.DeleteFunc(slices.Clone(c.acked), func(r *storepb.Range) bool { return r.GetLast() <= to })
 	return true
 }
+
+// remember that an order was acked by a device that is gone.
+func (c *conv) remember(order uint64) { c.acked = insert(c.acked, order) }
 
 // lose names an order as undelivered. Past the bound the two closest ranges
 // become one: what lies between them is then called undelivered too, which
 // errs on the side of not claiming a delivery.
 func (c *conv) lose(order uint64) {
-	r := c.undelivered
-	i, found := slices.BinarySearchFunc(r, order, func(r *storepb.Range, o uint64) int {
+	r := insert(c.undelivered, order)
+	for len(r) > limits.UndeliveredRanges {
+		r = mergeAt(r, closest(r), ^uint64(0))
+	}
+	c.undelivered = r
+}
+
+// position of the range that holds the order, or where one would stand.
+func position(r []*storepb.Range, order uint64) (int, bool) {
+	return slices.BinarySearchFunc(r, order, func(r *storepb.Range, o uint64) int {
 		switch {
 		case r.GetLast() < o:
 			return -1
@@ -188,16 +205,16 @@ func (c *conv) lose(order uint64) {
 		}
 		return 0
 	})
+}
+
+// insert an order into ranges, which stay as they were: rows may hold them.
+func insert(r []*storepb.Range, order uint64) []*storepb.Range {
+	i, found := position(r, order)
 	if found {
-		return
+		return r
 	}
 	r = slices.Insert(slices.Clone(r), i, &storepb.Range{First: order, Last: order})
-	r = mergeAt(r, i, 1)
-	r = mergeAt(r, i-1, 1)
-	for len(r) > limits.UndeliveredRanges {
-		r = mergeAt(r, closest(r), ^uint64(0))
-	}
-	c.undelivered = r
+	return mergeAt(mergeAt(r, i, 1), i-1, 1)
 }
 
 // mergeAt makes ranges i and i+1 one where they are at most gap apart.

@@ -41,14 +41,15 @@ func (t *turn) ackUpTo(d *device, seq uint64) {
 		}
 	}
 	moved = slices.DeleteFunc(moved, func(peer string) bool { return !t.convs[peer].advance() })
-	t.progress(t.sweep(from, seq), []*device{d}, moved...)
+	gone, _ := t.sweep(from, seq)
+	t.progress(gone, []*device{d}, moved...)
 	t.receipts(moved)
 }
 
 // sweep takes out of the index what every device has acked, from position
-// from on, up to seq; it returns the seqs.
-func (t *turn) sweep(from int, seq uint64) []uint64 {
-	var gone []uint64
+// from on, up to seq; it returns the seqs, and the peers of messages that no
+// device had acked (an unlinked one was the last to wait for them).
+func (t *turn) sweep(from int, seq uint64) (gone []uint64, lost []string) {
 	kept := from
 	i := from
 	for ; i < len(t.index) && t.index[i].seq <= seq; i++ {
@@ -59,10 +60,23 @@ func (t *turn) sweep(from int, seq uint64) []uint64 {
 			continue
 		}
 		gone = append(gone, it.seq)
-		t.forget(it)
+		lost = t.discard(it, lost)
 	}
 	t.index = slices.Delete(t.index, kept, i)
-	return gone
+	return gone, lost
+}
+
+// discard forgets an entry. Where it is a message that no device acked, its
+// order is named as undelivered and its peer joins those of whom some were.
+func (t *turn) discard(it item, lost []string) []string {
+	t.forget(it)
+	if it.kind != itemInbound || it.acked {
+		return lost
+	}
+	c := t.convs[it.peer]
+	c.settle(it.order)
+	c.lose(it.order)
+	return addPeer(lost, it)
 }
 
 // wanted says whether some device has still to ack the entry. With no device
@@ -94,7 +108,9 @@ func (t *turn) progress(gone []uint64, cursors []*device, peers ...string) {
 
 func (t *turn) watermark(peer string) *storepb.Watermark {
 	c := t.convs[peer]
-	return &storepb.Watermark{Peer: peer, Delivered: c.delivered, Read: c.read, Undelivered: slices.Clone(c.undelivered)}
+	return &storepb.Watermark{
+		Peer: peer, Delivered: c.delivered, Read: c.read, Undelivered: slices.Clone(c.undelivered), Acked: slices.Clone(c.acked),
+	}
 }
 
 // receipts tells peers how far their messages came; not those who are blocked.
@@ -207,13 +223,7 @@ func (t *turn) tick(m Tick) {
 			return false
 		}
 		gone = append(gone, it.seq)
-		t.forget(it)
-		if it.kind == itemInbound && !it.acked {
-			c := t.convs[it.peer]
-			c.settle(it.order)
-			c.lose(it.order)
-			moved = addPeer(moved, it)
-		}
+		moved = t.discard(it, moved)
 		return true
 	})
 	for _, peer := range moved {
@@ -228,14 +238,23 @@ func (t *turn) tick(m Tick) {
 }
 
 func (t *turn) unlinkAbsent(now uint64) {
-	ttl := t.settings.ttl()
-	for len(t.devices) > 1 {
-		i := slices.IndexFunc(t.devices, func(d *device) bool { return !d.attached() && d.seen+ttl <= now })
-		if i < 0 {
-			return
-		}
-		t.unlink(t.devices[i])
+	for d := t.absent(now); d != nil; d = t.absent(now) {
+		t.unlink(d)
 	}
+}
+
+// absent is a device that stayed away for too long, or nil. The last one never
+// does.
+func (s *State) absent(now uint64) *device {
+	if len(s.devices) < 2 {
+		return nil
+	}
+	for _, d := range s.devices {
+		if !d.attached() && d.seen+s.settings.ttl() <= now {
+			return d
+		}
+	}
+	return nil
 }
 
 // seen records when a device was last online.

@@ -79,6 +79,9 @@ func (s *State) Needs(in any) []string {
 	case *nodepb.Ask:
 		return s.needsOfAsk(m)
 	case Tick:
+		if s.absent(m.Expiry) != nil {
+			return s.peers()
+		}
 		return s.peersExpiring(m.Expiry)
 	}
 	return nil
@@ -92,8 +95,19 @@ func (s *State) needsOfAsk(m *nodepb.Ask) []string {
 		return []string{m.GetAsker()}
 	case *nodepb.Ask_AckUpTo:
 		return s.peersUpTo(m.GetDevice(), b.AckUpTo.GetSeq())
+	case *nodepb.Ask_UnlinkDevice, *nodepb.Ask_DeleteAccount:
+		return s.peers()
 	}
 	return nil
+}
+
+// peers are those of all stored messages.
+func (s *State) peers() []string {
+	var peers []string
+	for _, it := range s.index {
+		peers = addPeer(peers, it)
+	}
+	return peers
 }
 
 // peersUpTo are those whose messages the device would ack by seq.

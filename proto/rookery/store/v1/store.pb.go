@@ -1584,10 +1584,13 @@ type Watermark struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// peer sent the messages (in a row of the recipient's); in a step, peer is
 	// who received them.
-	Peer          string   `protobuf:"bytes,1,opt,name=peer,proto3" json:"peer,omitempty"`
-	Delivered     uint64   `protobuf:"varint,2,opt,name=delivered,proto3" json:"delivered,omitempty"`
-	Read          uint64   `protobuf:"varint,3,opt,name=read,proto3" json:"read,omitempty"`
-	Undelivered   []*Range `protobuf:"bytes,4,rep,name=undelivered,proto3" json:"undelivered,omitempty"`
+	Peer        string   `protobuf:"bytes,1,opt,name=peer,proto3" json:"peer,omitempty"`
+	Delivered   uint64   `protobuf:"varint,2,opt,name=delivered,proto3" json:"delivered,omitempty"`
+	Read        uint64   `protobuf:"varint,3,opt,name=read,proto3" json:"read,omitempty"`
+	Undelivered []*Range `protobuf:"bytes,4,rep,name=undelivered,proto3" json:"undelivered,omitempty"`
+	// acked, in a row, are orders above delivered that devices acked which are
+	// no longer linked: their cursors are gone.
+	Acked         []*Range `protobuf:"bytes,5,rep,name=acked,proto3" json:"acked,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1646,6 +1649,13 @@ func (x *Watermark) GetRead() uint64 {
 func (x *Watermark) GetUndelivered() []*Range {
 	if x != nil {
 		return x.Undelivered
+	}
+	return nil
+}
+
+func (x *Watermark) GetAcked() []*Range {
+	if x != nil {
+		return x.Acked
 	}
 	return nil
 }
@@ -2129,12 +2139,13 @@ const file_rookery_store_v1_store_proto_rawDesc = "" +
 	"\x06Result\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x14\n" +
 	"\x05order\x18\x02 \x01(\x04R\x05order\x12\x12\n" +
-	"\x04time\x18\x03 \x01(\x04R\x04time\"\x8c\x01\n" +
+	"\x04time\x18\x03 \x01(\x04R\x04time\"\xbb\x01\n" +
 	"\tWatermark\x12\x12\n" +
 	"\x04peer\x18\x01 \x01(\tR\x04peer\x12\x1c\n" +
 	"\tdelivered\x18\x02 \x01(\x04R\tdelivered\x12\x12\n" +
 	"\x04read\x18\x03 \x01(\x04R\x04read\x129\n" +
-	"\vundelivered\x18\x04 \x03(\v2\x17.rookery.store.v1.RangeR\vundelivered\"S\n" +
+	"\vundelivered\x18\x04 \x03(\v2\x17.rookery.store.v1.RangeR\vundelivered\x12-\n" +
+	"\x05acked\x18\x05 \x03(\v2\x17.rookery.store.v1.RangeR\x05acked\"S\n" +
 	"\n" +
 	"ReceiptRow\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x123\n" +
@@ -2240,14 +2251,15 @@ var file_rookery_store_v1_store_proto_depIdxs = []int32{
 	15, // 24: rookery.store.v1.Receipt.undelivered:type_name -> rookery.store.v1.Range
 	27, // 25: rookery.store.v1.DeviceEvent.linked:type_name -> rookery.store.v1.DeviceRow
 	15, // 26: rookery.store.v1.Watermark.undelivered:type_name -> rookery.store.v1.Range
-	14, // 27: rookery.store.v1.ReceiptRow.receipt:type_name -> rookery.store.v1.Receipt
-	25, // 28: rookery.store.v1.AccountRow.profile:type_name -> rookery.store.v1.Profile
-	0,  // 29: rookery.store.v1.Profile.last_seen:type_name -> rookery.store.v1.Profile.Privacy
-	30, // [30:30] is the sub-list for method output_type
-	30, // [30:30] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	15, // 27: rookery.store.v1.Watermark.acked:type_name -> rookery.store.v1.Range
+	14, // 28: rookery.store.v1.ReceiptRow.receipt:type_name -> rookery.store.v1.Receipt
+	25, // 29: rookery.store.v1.AccountRow.profile:type_name -> rookery.store.v1.Profile
+	0,  // 30: rookery.store.v1.Profile.last_seen:type_name -> rookery.store.v1.Profile.Privacy
+	31, // [31:31] is the sub-list for method output_type
+	31, // [31:31] is the sub-list for method input_type
+	31, // [31:31] is the sub-list for extension type_name
+	31, // [31:31] is the sub-list for extension extendee
+	0,  // [0:31] is the sub-list for field type_name
 }
 
 func init() { file_rookery_store_v1_store_proto_init() }
