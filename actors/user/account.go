@@ -1,6 +1,9 @@
 package user
 
 import (
+	"maps"
+	"slices"
+
 	"github.com/rookery-im/rookery/internal/fault"
 	"github.com/rookery-im/rookery/internal/limits"
 	"github.com/rookery-im/rookery/persistence/mailbox"
@@ -131,20 +134,28 @@ func (t *turn) askWithPassword(ask *nodepb.Ask, _ *device) {
 
 // deleteAccount removes what is the user's own. What peers rely on stays: the
 // orders and results of their sends, and the numbers never to be given again.
+// Conversations stay in memory, too: the rows may lag behind them.
 func (t *turn) deleteAccount() {
-	for len(t.devices) > 0 {
-		t.unlink(t.devices[0])
+	devices := t.devices
+	t.devices = nil
+	for _, d := range devices {
+		t.end(d)
 	}
 	var gone []uint64
+	var lost []string
 	for _, it := range t.index {
 		gone = append(gone, it.seq)
-		t.forget(it)
+		lost = t.discard(it, lost)
 	}
-	t.index, t.convs = nil, map[string]*conv{}
+	t.index = nil
+	for _, peer := range lost {
+		t.convs[peer].advance()
+	}
 	if len(gone) > 0 {
-		t.progress(gone, nil)
+		t.progress(gone, nil, lost...)
 	}
-	for user := range t.blocks {
+	t.receipts(lost)
+	for _, user := range slices.Sorted(maps.Keys(t.blocks)) {
 		t.put(mailbox.Block, []byte(user), nil)
 	}
 	clear(t.blocks)
