@@ -32,9 +32,11 @@ func (t *turn) attach(m *nodepb.Attach) {
 		return
 	}
 	wasOnline := t.online()
-	if d.attached() && d.att.Conn != o.GetConn() {
-		t.tell(d.att.Conn, &nodepb.Kick{Session: d.att.Session, Code: closeReplaced, Reason: "this device connected elsewhere"})
+	if d.attached() {
 		t.leave(d.att.Session)
+		if d.att.Conn != o.GetConn() {
+			t.tell(d.att.Conn, &nodepb.Kick{Session: d.att.Session, Code: closeReplaced, Reason: "this device connected elsewhere"})
+		}
 	}
 	if !t.ctx.OutboxFull {
 		t.ackUpTo(d, m.GetAcked())
