@@ -243,18 +243,19 @@ func (t *turn) unlinkAbsent(now uint64) {
 	}
 }
 
-// absent is a device that stayed away for too long, or nil. The last one never
-// does.
+// absent is the device that is away for longest, if for too long, or nil. The
+// last one never is.
 func (s *State) absent(now uint64) *device {
 	if len(s.devices) < 2 {
 		return nil
 	}
+	var longest *device
 	for _, d := range s.devices {
-		if !d.attached() && d.seen+s.settings.ttl() <= now {
-			return d
+		if !d.attached() && d.seen+s.settings.ttl() <= now && (longest == nil || d.seen < longest.seen) {
+			longest = d
 		}
 	}
-	return nil
+	return longest
 }
 
 // seen records when a device was last online.
