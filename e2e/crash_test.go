@@ -1,0 +1,228 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"encoding/json"
+
+	"github.com/rookery-im/rookery/e2e/history"
+)
+
+// kill -9, again and again, while devices send, read, ack, hang up and come
+// back: nothing acknowledged lost, nothing twice, nothing out of order, no
+// receipt early or lost. E2E_SEED replays the choices of a run (the machine's
+// timing stays its own), E2E_ROUNDS makes it longer.
+func TestCrashes(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	if text := os.Getenv("E2E_SEED"); text != "" {
+		var err error
+		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rounds := 50
+	if text := os.Getenv("E2E_ROUNDS"); text != "" {
+		var err error
+		if rounds, err = strconv.Atoi(text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Logf("E2E_SEED=%d E2E_ROUNDS=%d", seed, rounds)
+	rng := rand.New(rand.NewPCG(seed, 0))
+
+	s := startServer(t)
+	d := &director{t: t, server: s, rng: rng}
+	d.cast(6, 2)
+	stop := d.action()
+	for round := range rounds {
+		d.round(round)
+		d.judge(fmt.Sprintf("round %d", round), history.Safety)
+	}
+	d.settle()
+	stop()
+	d.judge("at rest", history.Complete)
+	d.report(rounds)
+}
+
+// director kills and restarts the server under the phones.
+type director struct {
+	t       *testing.T
+	server  *server
+	rng     *rand.Rand
+	phones  []*phone
+	devices []history.Device
+	seen    history.Recorder
+	count   counters
+}
+
+// cast registers users and links their devices.
+func (d *director) cast(users, devices int) {
+	var names []string
+	for i := range users {
+		names = append(names, fmt.Sprintf("user%d", i))
+	}
+	for i, user := range names {
+		d.post("/v1/users", map[string]any{"user": user, "name": user, "password": password})
+		peers := append(append([]string{}, names[:i]...), names[i+1:]...)
+		for n := range devices {
+			var login struct {
+				Device uint32 `json:"device"`
+				Token  string `json:"token"`
+			}
+			answer := d.post("/v1/devices", map[string]any{"user": user, "password": password, "deviceName": fmt.Sprint(n)})
+			if err := json.Unmarshal(answer, &login); err != nil {
+				d.t.Fatal(err)
+			}
+			me := history.Device{User: user, N: login.Device}
+			d.devices = append(d.devices, me)
+			d.phones = append(d.phones, newPhone(d.server, me, login.Token, peers, d.rng.Uint64(), &d.seen, &d.count))
+		}
+	}
+}
+
+func (d *director) post(path string, body any) []byte {
+	d.t.Helper()
+	response, err := http.Post(d.server.url(path), "application/json", bytes.NewBufferString(compact(body)))
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	defer response.Body.Close()
+	answer, err := io.ReadAll(response.Body)
+	if err != nil || response.StatusCode != http.StatusCreated {
+		d.t.Fatalf("POST %s: %s %s %v", path, response.Status, answer, err)
+	}
+	return answer
+}
+
+// action starts the phones; what it returns stops them.
+func (d *director) action() (stop func()) {
+	ctx, cancel := context.WithCancel(d.t.Context())
+	var running sync.WaitGroup
+	for _, p := range d.phones {
+		running.Go(func() { p.run(ctx) })
+	}
+	stop = func() {
+		cancel()
+		running.Wait()
+	}
+	d.t.Cleanup(stop)
+	return stop
+}
+
+// round gives every phone something to say, kills the server at a moment
+// chosen by the seed, and starts it again.
+func (d *director) round(round int) {
+	d.t.Helper()
+	total := 0
+	for _, p := range d.phones {
+		n := 2 + d.rng.IntN(16)
+		total += n
+		p.more(n)
+	}
+	switch round % 8 {
+	case 3: // while they come back
+		d.await("welcomes", d.count.welcomes.Load, 1+d.rng.IntN(len(d.phones)))
+	case 5: // while it delivers
+		d.await("delivers", d.count.delivers.Load, 1+d.rng.IntN(2*total))
+	case 7: // while it starts, and again
+		d.server.kill()
+		d.server.start()
+		moment := time.NewTimer(time.Duration(d.rng.IntN(250)) * time.Millisecond)
+		<-moment.C
+	default: // while it accepts
+		d.await("sents", d.count.sents.Load, 1+d.rng.IntN(total*3/4))
+	}
+	d.server.kill()
+	d.server.restart()
+}
+
+// await waits until a counter has risen by n.
+func (d *director) await(what string, counter func() int64, n int) {
+	d.t.Helper()
+	from := counter()
+	eventually(d.t, fmt.Sprintf("%d more %s", n, what), func() error {
+		if got := counter() - from; got < int64(n) {
+			return fmt.Errorf("%d so far", got)
+		}
+		return nil
+	})
+}
+
+// settle waits until nothing is missing any more.
+func (d *director) settle() {
+	d.t.Helper()
+	for _, p := range d.phones {
+		p.settle()
+	}
+	deadline := time.NewTimer(patience)
+	defer deadline.Stop()
+	look := time.NewTicker(300 * time.Millisecond)
+	defer look.Stop()
+	for len(history.Complete(d.devices, d.seen.Events())) > 0 {
+		select {
+		case <-look.C:
+		case <-deadline.C:
+			return // the judge says what is missing
+		}
+	}
+}
+
+// judge ends the test where a promise is broken, and leaves the history.
+func (d *director) judge(when string, check func([]history.Device, []history.Event) []error) {
+	d.t.Helper()
+	events := d.seen.Events()
+	faults := check(d.devices, events)
+	if len(faults) == 0 {
+		return
+	}
+	for i, fault := range faults {
+		if i == 20 {
+			d.t.Errorf("... and %d more", len(faults)-i)
+			break
+		}
+		d.t.Errorf("%s: %v", when, fault)
+	}
+	path := filepath.Join(os.TempDir(), "rookery-history.txt")
+	if dir := os.Getenv("E2E_LOGS"); dir != "" {
+		path = filepath.Join(dir, "history.txt")
+	}
+	if file, err := os.Create(path); err == nil {
+		defer file.Close()
+		if err := history.Write(file, events); err == nil {
+			d.t.Logf("the history stands in %s", path)
+		}
+	}
+	d.t.FailNow()
+}
+
+func (d *director) report(rounds int) {
+	duplicates, refused := 0, 0
+	for _, e := range d.seen.Events() {
+		switch e := e.(type) {
+		case history.Sent:
+			if e.Duplicate {
+				duplicates++
+			}
+		case history.Refused:
+			refused++
+		}
+	}
+	d.t.Logf("%d kills, %d devices: %d sent (%d duplicates, %d refused for now), %d delivered, %d connections",
+		rounds, len(d.phones), d.count.sents.Load(), duplicates, refused, d.count.delivers.Load(), d.count.welcomes.Load())
+	if duplicates == 0 {
+		d.t.Error("no send was ever repeated: the kills came at moments that prove nothing")
+	}
+}
