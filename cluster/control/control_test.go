@@ -111,13 +111,13 @@ func (n *node) lead() {
 	}
 }
 
-// unanswered is an error that no operation gives.
-var unanswered = errors.New("no answer")
+// errUnanswered is an error that no operation gives.
+var errUnanswered = errors.New("no answer")
 
 func (n *node) redeem(code, user string) *error {
-	answer := unanswered
+	answer := errUnanswered
 	n.c.Redeem(code, user, func(err error) {
-		if answer != unanswered {
+		if !errors.Is(answer, errUnanswered) {
 			n.t.Error("answered twice")
 		}
 		answer = err
@@ -208,7 +208,7 @@ func TestInviteIsForOneName(t *testing.T) {
 	// before it is committed.
 	blocker := n.redeem("NONE", "zoe")
 	alice, bob, twice := n.redeem(code, "alice"), n.redeem(code, "bob"), n.redeem(strings.ToLower(code)+" ", "alice")
-	want(t, "before the commit", alice, unanswered)
+	want(t, "before the commit", alice, errUnanswered)
 	n.commit()
 	want(t, "unknown code", blocker, ErrInviteUnknown)
 	want(t, "alice", alice, nil)
@@ -316,7 +316,7 @@ func TestRotatedKeyStillVerifies(t *testing.T) {
 	n := newNode(t, rows{})
 	n.lead()
 	old, _ := n.c.Keys().Signing()
-	var err = unanswered
+	var err = errUnanswered
 	n.c.RotateKey(func(e error) { err = e })
 	if k, _ := n.c.Keys().Signing(); k.ID != old.ID {
 		t.Error("a key signs before it is durable")
@@ -383,7 +383,7 @@ func TestQueueIsBounded(t *testing.T) {
 	for range MaxQueue {
 		last = n.redeem("A", "alice")
 	}
-	want(t, "the last that fits", last, unanswered)
+	want(t, "the last that fits", last, errUnanswered)
 	want(t, "one too many", n.redeem("A", "alice"), ErrUnavailable)
 }
 

@@ -17,8 +17,12 @@ import (
 const firstIndex, firstTerm = 1, 1
 
 // Shards counts the groups from 1 on that the log has: the number of shards
-// that this node was created with, 0 on a new one.
+// that this node was created with, 0 on a new one. Group 0 is saved last, so
+// that a creation which was cut short counts for nothing.
 func Shards(log Log) uint32 {
+	if _, ok := log.Checkpoint(0); !ok {
+		return 0
+	}
 	for n := uint32(0); ; n++ {
 		if _, ok := log.Checkpoint(n + 1); !ok {
 			return n
@@ -30,7 +34,7 @@ func Shards(log Log) uint32 {
 // anything else happens, because a replica id must not be forgotten.
 func bootstrap(c *Config, ids []uint32) error {
 	var fresh []Checkpoint
-	for _, id := range ids {
+	for _, id := range slices.Backward(ids) {
 		if _, ok := c.Log.Checkpoint(id); ok {
 			continue
 		}

@@ -60,8 +60,9 @@ func TestCheckpointBySize(t *testing.T) {
 			}
 			(<-n.posted)()
 			n.trace.take()
+			n.propose(3, "c=1") // counting begins anew
 			n.round()
-			n.want()
+			n.want("append 1", "sync", "apply c=1", "committed 3")
 		})
 	}
 }
@@ -95,7 +96,7 @@ func TestFailedCheckpointIsTriedAgain(t *testing.T) {
 	n := newSolo(t, nil)
 	n.lead()
 	was, _ := n.log.Checkpoint(1)
-	n.store.fail, n.store.partial = errDisk, 1
+	n.store.fail = errDisk
 	n.propose(1, "a=1")
 	n.set.Checkpoint()
 	n.round()
@@ -105,6 +106,9 @@ func TestFailedCheckpointIsTriedAgain(t *testing.T) {
 	}
 	if n.set.Err() != nil {
 		t.Errorf("a failed checkpoint stopped the node: %v", n.set.Err())
+	}
+	if got := n.store.rows()["a"]; got != "1" {
+		t.Errorf("a is %q after the failure", got)
 	}
 	n.trace.take()
 	n.round()

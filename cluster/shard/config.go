@@ -11,6 +11,8 @@ import (
 
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
+
+	"github.com/rookery-im/rookery/persistence/raftlog"
 )
 
 // Machine is what a group's entries are for. All of it is called on the loop,
@@ -34,19 +36,10 @@ type Machine interface {
 }
 
 // Update is what one group adds to the log.
-type Update struct {
-	Group     uint32
-	HardState *raftpb.HardState // nil: unchanged
-	Entries   []*raftpb.Entry   // replace what the log has from the first one's index on
-}
+type Update = raftlog.Update
 
 // Checkpoint is the state up to which a group's entries are in the store.
-type Checkpoint struct {
-	Group       uint32
-	Index, Term uint64
-	ConfState   *raftpb.ConfState
-	Data        []byte
-}
+type Checkpoint = raftlog.Checkpoint
 
 // Log is the log that all groups of a node share. After an error it stays
 // broken: what a failed sync left on the disk is unknown.
@@ -58,12 +51,18 @@ type Log interface {
 	Sync() error
 	// Checkpoint returns the last one saved of a group.
 	Checkpoint(group uint32) (Checkpoint, bool)
-	// SaveCheckpoints makes them durable, all or none. It is called on another
+	// SaveCheckpoints makes them durable, in this order. It is called on another
 	// goroutine while Append and Sync go on.
 	SaveCheckpoints([]Checkpoint) error
 	// Storage is Raft's view of a group that has a checkpoint.
 	Storage(group uint32) raft.Storage
 }
+
+// SegmentLog is the log on the disk.
+type SegmentLog struct{ *raftlog.Log }
+
+// Storage returns the group of the log.
+func (l SegmentLog) Storage(group uint32) raft.Storage { return l.Group(group) }
 
 // Store is where machines put their rows.
 type Store interface {

@@ -341,7 +341,7 @@ func (g *Group) applyEntry(e *raftpb.Entry) error {
 	if g.role == Elected && e.GetTerm() == g.leadTerm {
 		g.becomeLeading()
 	}
-	if g.proposal.stage == proposed && g.proposal.index == e.GetIndex() && e.GetTerm() == g.leadTerm {
+	if g.proposal.stage == proposed && g.proposal.index == e.GetIndex() {
 		g.machine.Committed(g.endProposal())
 	}
 	return nil

@@ -46,10 +46,12 @@ func (s *Set) settle() {
 // that what Raft has not seen can still be dropped for certain.
 func (s *Set) feed() {
 	intake := s.intake
-	s.intake = nil
+	s.intake = s.spareIntake[:0]
 	for _, g := range intake {
 		g.feed()
 	}
+	clear(intake)
+	s.spareIntake = intake
 }
 
 // collect fills the batch; false if no group has a Ready.

@@ -24,12 +24,13 @@ type Set struct {
 	err     error
 	closed  bool
 	dirty   []*Group // may have a Ready
-	spare   []*Group
 	intake  []*Group // have proposals or reads for the next round
 	batch   []ready
 	updates []Update
 	average time.Duration // of recent syncs
 	out     bool          // a sync is out with the committer, for the batch
+
+	spare, spareIntake []*Group // the slices that dirty and intake change places with
 
 	appliedSince bool // since the last checkpoint was begun
 	logBytes     int  // appended since the last checkpoint

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"go.etcd.io/raft/v3/raftpb"
 	"go.uber.org/goleak"
 )
 
@@ -92,6 +93,40 @@ func TestCrashBetweenAppendAndSync(t *testing.T) {
 				t.Errorf("rows %v", rows)
 			}
 		})
+	}
+}
+
+// A machine may not decide before it has seen everything that was committed in
+// earlier terms, and a term that was led once is never led again.
+func TestLeadsAfterReplay(t *testing.T) {
+	n := newSolo(t, nil)
+	n.lead()
+	for token, data := range []string{"a=1", "b=1"} {
+		n.propose(uint64(token), data)
+		n.round()
+	}
+	for _, op := range n.log.durable {
+		if u, ok := op.(Update); ok && u.HardState != nil {
+			u.HardState.Commit = new(uint64(firstIndex)) // as if that had never been written
+		}
+	}
+	n.crash(0)
+	n.trace.take()
+	n.round()
+	n.want("append 1", "sync", "append 1", "sync", "apply a=1", "apply b=1", "lead 3")
+}
+
+// The log says how far was committed, and ends before it: to vote with what is
+// left would lose what was acknowledged.
+func TestLogThatLostItsEndIsRefused(t *testing.T) {
+	n := newSolo(t, nil)
+	n.lead()
+	hs := &raftpb.HardState{Term: new(uint64(2)), Vote: new(n.g.Replica()), Commit: new(uint64(9))}
+	n.log.durable = append(n.log.durable, Update{Group: 1, HardState: hs})
+	_, err := New(Config{Log: n.log.crash(0), Store: n.store, Post: func(func()) bool { return true },
+		Groups: map[uint32]Machine{1: n.m}})
+	if err == nil || !strings.Contains(err.Error(), "lost entries") {
+		t.Errorf("open: %v", err)
 	}
 }
 
@@ -210,6 +245,29 @@ func TestSlowSyncThatFails(t *testing.T) {
 	}
 }
 
+// What a machine handed in while the sync was out has not reached Raft: when
+// the sync fails, that is not in the log for certain, the rest is unknown.
+func TestQueuedProposalIsDroppedWhenTheLogBreaks(t *testing.T) {
+	other := &recorder{name: "2: ", seen: map[uint64]string{}, t: t}
+	n := newSolo(t, func(c *Config) { c.Groups[2] = other })
+	other.trace, other.store = n.trace, n.store
+	n.lead()
+	n.slow()
+	n.propose(1, "a=1")
+	n.round()
+	<-n.log.entered
+	if err := n.set.Group(2).Propose(2, []byte("b=1")); err != nil {
+		t.Fatal(err)
+	}
+	n.round()
+	n.log.mu.Lock()
+	n.log.syncErr = errDisk
+	n.log.mu.Unlock()
+	close(n.log.gate)
+	(<-n.posted)()
+	n.want("append 1", "sync failed", "follow", "2: dropped 2", "2: follow")
+}
+
 // Post may fail when the loop's inbox is full: the next round finds the sync.
 func TestSlowSyncWithoutWakeUp(t *testing.T) {
 	refused := make(chan struct{}, 4)
@@ -241,6 +299,30 @@ func TestOverloadedStoreTakesNoProposals(t *testing.T) {
 	}
 }
 
+func TestReadsAreBounded(t *testing.T) {
+	n := newSolo(t, func(c *Config) { c.Reads = 2 })
+	n.lead()
+	for token, want := range []error{nil, nil, ErrOverloaded} {
+		if err := n.g.Read(uint64(token)); !errors.Is(err, want) {
+			t.Errorf("read %d: %v, want %v", token, err, want)
+		}
+	}
+	n.round()
+	n.want("confirmed 0", "confirmed 1")
+}
+
+// Raft may confirm an index before all up to it is applied.
+func TestReadWaitsForItsIndex(t *testing.T) {
+	n := newSolo(t, nil)
+	n.lead()
+	n.g.confirmed = []waiting{{n.g.Applied() + 1, []uint64{1}}, {n.g.Applied(), []uint64{2}}}
+	n.g.confirm()
+	n.want("confirmed 2")
+	n.propose(3, "a=1")
+	n.round()
+	n.want("append 1", "sync", "apply a=1", "committed 3", "confirmed 1")
+}
+
 func TestReplicaIDIsSavedFirstAndKept(t *testing.T) {
 	n := newSolo(t, nil)
 	id := n.g.Replica()
@@ -254,8 +336,22 @@ func TestReplicaIDIsSavedFirstAndKept(t *testing.T) {
 	if other := newSolo(t, nil); other.g.Replica() == id {
 		t.Error("a wiped disk came back under the same id")
 	}
-	if got := Shards(n.log); got != 1 {
-		t.Errorf("the log has %d shards", got)
+}
+
+// A creation that was cut short leaves the groups that were saved first.
+func TestShardsAreCountedOnceAllAreThere(t *testing.T) {
+	n := newSolo(t, func(c *Config) {
+		for id := range uint32(4) {
+			c.Groups[id] = c.Groups[1]
+		}
+	})
+	if got := Shards(n.log); got != 3 {
+		t.Errorf("%d shards", got)
+	}
+	saved := n.log.durable[0].([]Checkpoint)
+	n.log.durable[0] = saved[:3]
+	if got := Shards(n.log.crash(0)); got != 0 {
+		t.Errorf("%d shards in a log without group 0", got)
 	}
 }
 

@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -217,6 +218,13 @@ func (n *trio) elect2(id uint64) *member {
 	return n.nodes[id]
 }
 
+func (n *trio) step(m *member, msg *raftpb.Message) {
+	n.t.Helper()
+	if err := m.g.Step(msg); err != nil {
+		n.t.Fatal(err)
+	}
+}
+
 // same checks that all three nodes have the same rows.
 func (n *trio) same() {
 	n.t.Helper()
@@ -252,6 +260,9 @@ func TestStaleLeaderConfirmsNoRead(t *testing.T) {
 	n.cut[1] = false
 	n.tick(3)
 	n.want(1, n.trace.take(), "follow")
+	if !one.set.Idle() {
+		t.Error("the void read is still waited for")
+	}
 }
 
 // CheckQuorum: a leader without a majority steps down by itself.
@@ -281,20 +292,54 @@ func TestProposalDroppedByRaft(t *testing.T) {
 	n.want(1, n.trace.take(), "dropped 7")
 }
 
-// Deposed before Raft saw the proposal: dropped for certain, then void.
+// Deposed before Raft saw the proposal: it is dropped for certain, not handed on
+// to the new leader, which may commit it when its maker has long given up.
 func TestProposalQueuedAtDeposedLeader(t *testing.T) {
 	n := newTrio(t)
 	one := n.elect(1)
-	one.g.node.TransferLeader(2)
-	one.g.touch()
-	n.filter = func(m *raftpb.Message) bool {
-		if m.GetTo() == 1 && m.GetTerm() > one.g.Term() && one.g.proposal.stage == nothing && one.g.Leading() {
-			n.propose(one, 7, "a=1")
-		}
-		return true
+	n.propose(one, 7, "a=1")
+	n.step(one, &raftpb.Message{Type: raftpb.MsgHeartbeat.Enum(), From: new(uint64(2)), To: new(uint64(1)), Term: new(one.g.Term() + 1)})
+	if err := one.set.Round(); err != nil {
+		t.Fatal(err)
 	}
-	n.settle()
 	n.want(1, n.trace.take(), "dropped 7", "follow")
+	for _, m := range n.queue {
+		if m.GetType() == raftpb.MsgProp {
+			t.Error("the proposal was handed on")
+		}
+	}
+}
+
+// Pre-vote: a node that was cut off must not depose the leader when it is back.
+func TestReturningNodeDoesNotDisturb(t *testing.T) {
+	n := newTrio(t)
+	one := n.elect(1)
+	term := one.g.Term()
+	n.cut[3] = true
+	n.tick(5 * DefaultElectionTicks)
+	n.cut[3] = false
+	n.tick(3)
+	n.want(1, n.trace.take())
+	if one.g.Term() != term {
+		t.Errorf("term %d, was %d", one.g.Term(), term)
+	}
+}
+
+// A vote that is forgotten can be given twice.
+func TestVoteSurvivesCrash(t *testing.T) {
+	n := newTrio(t)
+	term := n.elect(1).g.Term()
+	hs, _, err := n.nodes[2].log.crash(0).Storage(1).InitialState()
+	if err != nil || hs.GetTerm() != term || hs.GetVote() != 1 {
+		t.Errorf("hard state %v, error %v; voted for 1 in term %d", hs, err, term)
+	}
+}
+
+func TestSnapshotMessageIsRefused(t *testing.T) {
+	n := newTrio(t)
+	if err := n.nodes[1].g.Step(&raftpb.Message{Type: raftpb.MsgSnap.Enum(), From: new(uint64(2))}); !errors.Is(err, ErrSnapshot) {
+		t.Errorf("step: %v", err)
+	}
 }
 
 // A follower that fell over with a broken log stays silent; the others go on.
