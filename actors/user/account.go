@@ -51,6 +51,7 @@ func (t *turn) own(ask *nodepb.Ask, fn func(*nodepb.Ask, *device)) {
 		t.fail(ask, unlinkedFault())
 		return
 	}
+	t.present(d)
 	fn(ask, d)
 }
 

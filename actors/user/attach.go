@@ -42,6 +42,7 @@ func (t *turn) attach(m *nodepb.Attach) {
 		t.ackUpTo(d, m.GetAcked())
 	}
 	d.att = Attachment{Conn: o.GetConn(), Session: t.ctx.Session, Pushed: d.cursor, Device: d.number()}
+	t.present(d)
 	t.tell(o.GetConn(), &nodepb.Attached{
 		Tag: m.GetTag(), Session: d.att.Session, Cursor: d.cursor, LastSeq: t.lastSeq,
 		Others: t.others(d.number()), Epoch: t.lastSeq, Time: max(t.lastTime, t.ctx.Now<<16),

@@ -28,6 +28,7 @@ func (t *turn) ackUpTo(d *device, seq uint64) {
 	}
 	from := t.after(d.cursor)
 	d.cursor = seq
+	t.present(d)
 	var moved []string
 	for i := from; i < len(t.index) && t.index[i].seq <= seq; i++ {
 		it := &t.index[i]
@@ -233,6 +234,11 @@ func (t *turn) tick(m Tick) {
 		t.progress(gone, nil, moved...)
 		t.receipts(moved)
 	}
+	for _, d := range t.devices {
+		if d.attached() {
+			t.present(d)
+		}
+	}
 	t.unlinkAbsent(m.Expiry)
 	t.schedule()
 }
@@ -258,7 +264,15 @@ func (s *State) absent(now uint64) *device {
 	return longest
 }
 
-// seen records when a device was last online.
+// present notes that a device is there, where the row is stale: by the row it
+// is judged when its session is gone with a term, and if it only ever polls.
+func (t *turn) present(d *device) {
+	if t.ctx.Now >= d.seen+t.settings.refresh() {
+		t.markSeen(d)
+	}
+}
+
+// markSeen records when a device was last online.
 func (t *turn) markSeen(d *device) {
 	d.seen = t.ctx.Now
 	t.put(mailbox.Seen, mailbox.U32(d.number()), &storepb.SeenRow{LastSeen: d.seen})

@@ -276,6 +276,11 @@ func (s *State) others(n uint32) []uint32 {
 // ttl in milliseconds.
 func (set Settings) ttl() uint64 { return uint64(set.TimeToLive.Milliseconds()) } //nolint:gosec // positive
 
+// refresh is how stale the row that says when a device was seen may be.
+func (set Settings) refresh() uint64 {
+	return min(uint64(limits.SeenWithin.Milliseconds()), set.ttl()/4) //nolint:gosec // positive
+}
+
 // Deadline is when the next Tick is due, Unix milliseconds, or 0.
 func (s *State) Deadline() uint64 { return s.deadline }
 
@@ -295,7 +300,7 @@ func (s *State) Attachments() []Attachment {
 }
 
 // schedule computes the deadline: the first expiry of an entry, or the moment
-// at which a device has been away for too long.
+// at which a device has been away for too long, or is to be noted as there.
 func (s *State) schedule() {
 	var t uint64
 	sooner := func(at uint64) {
@@ -308,7 +313,9 @@ func (s *State) schedule() {
 	}
 	if len(s.devices) > 1 {
 		for _, d := range s.devices {
-			if !d.attached() {
+			if d.attached() {
+				sooner(d.seen + s.settings.refresh())
+			} else {
 				sooner(d.seen + s.settings.ttl())
 			}
 		}

@@ -82,6 +82,7 @@ const (
 	HeartbeatMax     = 10 * time.Minute
 	TimeToLive       = 30 * 24 * time.Hour
 	IdempotencyKept  = 7 * 24 * time.Hour
+	SeenWithin       = 24 * time.Hour // how stale the stored time of a device that is there may be
 	TokenLife        = 24 * time.Hour
 	DrainTimeout     = 15 * time.Second
 )
