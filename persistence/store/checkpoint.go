@@ -30,16 +30,16 @@ func (s *Store) Freeze() (*Frozen, bool) {
 	s.cfg.Metrics.Elided.Add(float64(s.elided))
 	s.elided = 0
 	f := &Frozen{s: s, rows: s.live, settles: s.replayed}
-	s.frozen, s.live = f, new(overlay)
+	s.frozen, s.live = f, newOverlay(s.cfg.Split)
 	s.cfg.Metrics.OverlayBytes.Set(float64(f.rows.bytes))
-	if f.rows.rows.Len() > 0 {
+	if f.rows.rows > 0 {
 		s.vacant = false
 	}
 	return f, true
 }
 
 // Len is the number of rows and tombstones.
-func (f *Frozen) Len() int { return f.rows.rows.Len() }
+func (f *Frozen) Len() int { return f.rows.rows }
 
 // Bytes is the size, overhead included.
 func (f *Frozen) Bytes() int { return f.rows.bytes }
@@ -118,7 +118,7 @@ func (f *Frozen) writeRows(ctx context.Context) error {
 		}
 		return err == nil
 	}
-	f.rows.rows.Scan(func(key string, r row) bool {
+	f.rows.each(func(key string, r row) bool {
 		c.add(key, r)
 		return c.bytes < s.cfg.ChunkBytes || flush()
 	})
@@ -191,34 +191,12 @@ func (s *Store) Thaw(f *Frozen, err error) {
 	invariant.Check(f != nil && s.frozen == f, "store: Thaw of a checkpoint that is not under way")
 	s.frozen = nil
 	if err != nil {
-		s.live = f.join(s.live)
+		if f.touched {
+			f.rows.doubt()
+		}
+		s.live = f.rows.join(s.live)
 	} else if f.settles {
 		s.trusting = true
 	}
 	s.cfg.Metrics.OverlayBytes.Set(float64(s.live.bytes))
-}
-
-// join lays live over the frozen rows and returns what is now live. The smaller
-// one moves.
-func (f *Frozen) join(live *overlay) *overlay {
-	if f.touched {
-		f.rows.doubt()
-	}
-	if live.rows.Len() <= f.rows.rows.Len() {
-		live.rows.Scan(func(key string, r row) bool {
-			f.rows.lay(key, r)
-			return true
-		})
-		return f.rows
-	}
-	f.rows.rows.Scan(func(key string, r row) bool {
-		if over, ok := live.rows.Get(key); ok {
-			live.set(key, r)
-			live.lay(key, over)
-		} else {
-			live.set(key, r)
-		}
-		return true
-	})
-	return live
 }

@@ -26,6 +26,12 @@ type Config struct {
 	Logger   *slog.Logger // required
 	Metrics  *Metrics     // required
 
+	// Split gives the length of the part of a key that its mailbox's rows have in
+	// common, or 0 for a prefix of a key that ends before that. Every key has such
+	// a part, and none may be the beginning of another. Rows that share it are close
+	// together in memory, and scanning within it is cheap. Default: none.
+	Split func(key []byte) int
+
 	Reserve     int64 // free bytes a checkpoint leaves on the file system; default 256 MiB
 	ChunkBytes  int   // bytes written to Badger between two looks at space and context; default 8 MiB
 	VerifyBytes int64 // tables larger than this in total are verified by Maintain only, not at Open; default 8 GiB
@@ -60,6 +66,9 @@ func (c *Config) setDefaults() {
 	def(&c.MemTableBytes, 32*mib)
 	def(&c.ValueLogBytes, 64*mib)
 	def(&c.BlockCacheBytes, 32*mib)
+	if c.Split == nil {
+		c.Split = func([]byte) int { return 0 }
+	}
 	if c.ChunkBytes == 0 {
 		c.ChunkBytes = 8 * mib
 	}

@@ -3,10 +3,8 @@ package store
 import (
 	"bytes"
 	"fmt"
-	"strings"
 
 	"github.com/dgraph-io/badger/v4"
-	"github.com/tidwall/btree"
 )
 
 // Scan calls fn for each row whose key begins with prefix, ascending, from the
@@ -17,14 +15,10 @@ func (s *Store) Scan(prefix, from []byte, fn func(key, value []byte) bool) error
 	if bytes.Compare(from, prefix) < 0 {
 		from = prefix
 	}
-	if s.frozen == nil && s.vacant {
-		s.scanLive(view(prefix), view(from), fn)
-		return nil
-	}
-	m := merge{prefix: view(prefix)}
-	m.upper.seek(s.live, view(from), m.prefix)
+	var m merge
+	m.upper.seek(s.live, view(prefix), view(from))
 	if s.frozen != nil {
-		m.lower.seek(s.frozen.rows, view(from), m.prefix)
+		m.lower.seek(s.frozen.rows, view(prefix), view(from))
 	}
 	if !s.vacant {
 		o := badger.IteratorOptions{Prefix: prefix}
@@ -35,18 +29,8 @@ func (s *Store) Scan(prefix, from []byte, fn func(key, value []byte) bool) error
 	return s.scanMerged(&m, fn)
 }
 
-func (s *Store) scanLive(prefix, from string, fn func(key, value []byte) bool) {
-	s.live.rows.Ascend(from, func(key string, r row) bool {
-		if !strings.HasPrefix(key, prefix) {
-			return false
-		}
-		return r.state == dead || fn(bytesOf(key), r.value)
-	})
-}
-
 // merge walks the layers side by side.
 type merge struct {
-	prefix       string
 	upper, lower cursor
 	below        *badger.Iterator // nil: nothing is there
 }
@@ -92,30 +76,9 @@ func (m *merge) pass(key string) {
 		m.below.Next()
 	}
 	if m.lower.ok && m.lower.key == key {
-		m.lower.next(m.prefix)
+		m.lower.next()
 	}
 	if m.upper.ok && m.upper.key == key {
-		m.upper.next(m.prefix)
-	}
-}
-
-// cursor stands at a row of an overlay, or past the last with the prefix.
-type cursor struct {
-	iter btree.MapIter[string, row]
-	key  string
-	row  row
-	ok   bool
-}
-
-func (c *cursor) seek(o *overlay, from, prefix string) {
-	c.iter = o.rows.Iter()
-	c.take(c.iter.Seek(from), prefix)
-}
-
-func (c *cursor) next(prefix string) { c.take(c.iter.Next(), prefix) }
-
-func (c *cursor) take(ok bool, prefix string) {
-	if c.ok = ok && strings.HasPrefix(c.iter.Key(), prefix); c.ok {
-		c.key, c.row = c.iter.Key(), c.iter.Value()
+		m.upper.next()
 	}
 }

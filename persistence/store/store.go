@@ -73,7 +73,7 @@ func Open(cfg Config) (*Store, error) {
 	s := &Store{
 		cfg: cfg, db: db,
 		read: db.NewTransactionAt(math.MaxUint64, false),
-		live: new(overlay),
+		live: newOverlay(cfg.Split),
 		ts:   db.MaxVersion(),
 	}
 	s.vacant = s.ts == 0
@@ -131,17 +131,18 @@ func (s *Store) PutNew(key, value []byte) {
 }
 
 func (s *Store) put(key, value []byte, as state) {
-	invariant.Check(len(key) > 0 && len(key) <= maxKey, "store: key of %d bytes", len(key))
-	invariant.Check(len(value) <= s.cfg.maxValue(), "store: value of %d bytes", len(value))
+	checkKey(key)
+	if len(value) > s.cfg.maxValue() {
+		invariant.Check(false, "store: value of %d bytes", len(value))
+	}
 	s.live.put(view(key), value, as)
 }
 
 // Delete removes a row, if there is one. It takes ownership of key.
 func (s *Store) Delete(key []byte) {
-	invariant.Check(len(key) > 0 && len(key) <= maxKey, "store: key of %d bytes", len(key))
-	switch r, ok := s.live.get(key); {
-	case ok && r.state == fresh:
-		s.live.remove(view(key))
+	checkKey(key)
+	switch old, ok := s.live.remove(view(key)); {
+	case ok && old.state == fresh:
 		s.elided++
 	case !ok && s.vacant: // nowhere
 	default:
@@ -149,13 +150,20 @@ func (s *Store) Delete(key []byte) {
 	}
 }
 
+// checkKey guards its invariant call, whose arguments are allocated.
+func checkKey(key []byte) {
+	if len(key) == 0 || len(key) > maxKey {
+		invariant.Check(false, "store: key of %d bytes", len(key))
+	}
+}
+
 // Get returns the value of a key. It must not be modified.
 func (s *Store) Get(key []byte) (value []byte, ok bool, err error) {
-	if r, ok := s.live.get(key); ok {
+	if r, ok := s.live.get(view(key)); ok {
 		return r.value, r.state != dead, nil
 	}
 	if s.frozen != nil {
-		if r, ok := s.frozen.rows.get(key); ok {
+		if r, ok := s.frozen.rows.get(view(key)); ok {
 			return r.value, r.state != dead, nil
 		}
 	}
