@@ -26,12 +26,14 @@ func prefix() []byte {
 	return append(binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(nil, 0), 0), 0)
 }
 
-// Why an operation is refused, finally.
+// Why an operation is refused, finally. The first stands for the three after it.
 var (
-	ErrInviteUnknown = errors.New("control: no such invite")
-	ErrInviteUsed    = errors.New("control: the invite was used by another user")
-	ErrInviteExpired = errors.New("control: the invite has expired")
-	ErrInvites       = errors.New("control: too many invites are open")
+	ErrInvite        = errors.New("control: the invite is not good")
+	ErrInviteUnknown = fmt.Errorf("%w: there is no such", ErrInvite)
+	ErrInviteUsed    = fmt.Errorf("%w: another user has used it", ErrInvite)
+	ErrInviteExpired = fmt.Errorf("%w: it has expired", ErrInvite)
+
+	ErrTooMany = errors.New("control: too many invites are open")
 )
 
 // Bounds of the state.
@@ -133,7 +135,7 @@ func (d *draft) addKey(id string, seed []byte) {
 func (d *draft) addInvite(code string, expires uint64) error {
 	d.prune()
 	if len(d.invites) >= maxInvites {
-		return ErrInvites
+		return ErrTooMany
 	}
 	hash := sha256.Sum256([]byte(code))
 	i := &controlpb.Invite{Created: d.now, Expires: expires}
