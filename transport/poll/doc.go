@@ -1,0 +1,18 @@
+// Package poll is connections as byte streams on one goroutine: an epoll loop
+// over bare descriptors that have been taken out of Go's runtime.
+//
+// A connection that is idle costs one slot in a slab without pointers, and no
+// buffer: bytes are read into one buffer of the loop's, and lent to the
+// [Handler]; bytes to be written wait in pooled chunks, which are held only
+// while there are any. Nothing is written before [Loop.Flush], which makes one
+// system call for each connection that has something to say.
+//
+// An [ID] names a connection for ever. The slot's generation is a part of it,
+// so that what was meant for a connection that has gone, be it a late call or
+// an event of the kernel's that was already fetched, never reaches the one that
+// took its slot or its descriptor.
+//
+// Everything is to be called on the loop's goroutine, save [Loop.Wake] and
+// [Detach]. Epoll is Linux's; elsewhere a Loop only waits and wakes, [Supported]
+// is false, and Attach refuses.
+package poll

@@ -1,0 +1,329 @@
+package poll
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Supported says whether Attach works on this system.
+const Supported = true
+
+// vectorMax bounds the pieces of one writev; with chunks of 64 KiB they are
+// more than a socket's buffer takes.
+const vectorMax = 8
+
+// fair bounds the reads or writes for one connection in a row.
+const fair = 4
+
+// wakeIndex marks the loop's own descriptor among the events.
+const wakeIndex = -1
+
+// slot is one connection. It holds no pointer.
+type slot struct {
+	fd    int32
+	out   uint32 // into queues, plus one; 0 where nothing waits
+	flags slotFlags
+}
+
+type slotFlags uint32
+
+const (
+	paused   slotFlags = 1 << iota // not read
+	blocked                        // the kernel takes no more; EPOLLOUT is awaited
+	dirty                          // listed to be flushed
+	finished                       // the handler has heard Gone
+)
+
+// Loop is an epoll descriptor with its connections.
+type Loop struct {
+	// Immutable.
+	epfd, wakefd int
+	handler      Handler
+
+	// Owned by the loop's goroutine.
+	slots  Slots
+	conns  Pages[slot]
+	queues []queue
+	spare  []uint32 // unused elements of queues
+	dirty  []uint32
+	read   []byte
+	events []unix.EpollEvent
+	vector [][]byte
+	bufs   *Buffers
+	stats  Stats
+
+	// Atomic.
+	woken atomic.Bool
+}
+
+// New makes a loop that reports to h.
+func New(cfg Config, h Handler) (*Loop, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	cfg = cfg.withDefaults()
+	epfd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("poll: epoll_create1: %w", err)
+	}
+	wakefd, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("poll: eventfd: %w", err), unix.Close(epfd))
+	}
+	ev := unix.EpollEvent{Events: unix.EPOLLIN, Fd: wakeIndex}
+	if err := unix.EpollCtl(epfd, unix.EPOLL_CTL_ADD, wakefd, &ev); err != nil {
+		return nil, errors.Join(fmt.Errorf("poll: epoll_ctl: %w", err), unix.Close(wakefd), unix.Close(epfd))
+	}
+	return &Loop{
+		epfd:    epfd,
+		wakefd:  wakefd,
+		handler: h,
+		read:    make([]byte, cfg.ReadBuffer),
+		events:  make([]unix.EpollEvent, cfg.Events),
+		vector:  make([][]byte, 0, vectorMax),
+		bufs:    &Buffers{Keep: cfg.KeepBytes},
+	}, nil
+}
+
+// Buffers is the loop's pool.
+func (l *Loop) Buffers() *Buffers { return l.bufs }
+
+// Stats of everything so far.
+func (l *Loop) Stats() Stats { return l.stats }
+
+// Len is the number of connections.
+func (l *Loop) Len() int { return l.slots.Taken() }
+
+// Attach takes a connected, non-blocking descriptor (see [Detach]), whatever
+// it returns.
+func (l *Loop) Attach(fd int) (ID, error) {
+	id, ok := l.slots.Take()
+	if !ok {
+		return 0, errors.Join(errors.New("poll: the connection table is full"), unix.Close(fd))
+	}
+	*l.conns.Reach(id.Index()) = slot{fd: int32(fd)}
+	if err := l.control(unix.EPOLL_CTL_ADD, id, fd, unix.EPOLLIN); err != nil {
+		l.slots.Give(id)
+		return 0, errors.Join(fmt.Errorf("poll: epoll_ctl: %w", err), unix.Close(fd))
+	}
+	return id, nil
+}
+
+func (l *Loop) control(op int, id ID, fd int, events uint32) error {
+	ev := unix.EpollEvent{Events: events, Fd: int32(id.Index()), Pad: int32(id.Generation())}
+	return unix.EpollCtl(l.epfd, op, fd, &ev)
+}
+
+// watch tells the kernel what the slot's flags want.
+func (l *Loop) watch(id ID, s *slot) {
+	var events uint32
+	if s.flags&(paused|finished) == 0 {
+		events |= unix.EPOLLIN
+	}
+	if s.flags&blocked != 0 {
+		events |= unix.EPOLLOUT
+	}
+	if err := l.control(unix.EPOLL_CTL_MOD, id, int(s.fd), events); err != nil {
+		l.gone(id, s, fmt.Errorf("poll: epoll_ctl: %w", err))
+	}
+}
+
+func (l *Loop) get(id ID) *slot {
+	if !l.slots.Holds(id) {
+		return nil
+	}
+	return l.conns.At(id.Index())
+}
+
+// Wait waits for events, at most for the timeout (for ever where it is
+// negative), and reports them. It returns early when woken, or when something
+// is left to be flushed.
+func (l *Loop) Wait(timeout time.Duration) error {
+	n, err := l.wait(timeout)
+	if err != nil {
+		return err
+	}
+	for i := range n {
+		ev := &l.events[i]
+		if ev.Fd == wakeIndex {
+			if err := l.awake(); err != nil {
+				return err
+			}
+			continue
+		}
+		// The generation refuses events of connections that were closed after
+		// the kernel reported them.
+		id := MakeID(uint32(ev.Fd), uint32(ev.Pad))
+		if s := l.get(id); s != nil {
+			l.event(id, s, ev.Events)
+		}
+	}
+	return nil
+}
+
+func (l *Loop) wait(timeout time.Duration) (int, error) {
+	if len(l.dirty) > 0 {
+		timeout = 0
+	}
+	ms := -1
+	switch {
+	case timeout == 0:
+		ms = 0
+	case timeout > 0 && timeout < time.Millisecond:
+		// epoll_wait knows only milliseconds, pacing needs less.
+		fds := [1]unix.PollFd{{Fd: int32(l.epfd), Events: unix.POLLIN}}
+		ts := unix.NsecToTimespec(int64(timeout))
+		if _, err := unix.Ppoll(fds[:], &ts, nil); err != nil && !errors.Is(err, unix.EINTR) {
+			return 0, fmt.Errorf("poll: ppoll: %w", err)
+		}
+		ms = 0
+	case timeout > 0:
+		ms = int(min((timeout+time.Millisecond-1)/time.Millisecond, 1<<30))
+	}
+	n, err := unix.EpollWait(l.epfd, l.events, ms)
+	if err != nil {
+		if errors.Is(err, unix.EINTR) {
+			return 0, nil
+		}
+		return 0, fmt.Errorf("poll: epoll_wait: %w", err)
+	}
+	return n, nil
+}
+
+func (l *Loop) awake() error {
+	var b [8]byte
+	if _, err := unix.Read(l.wakefd, b[:]); err != nil && err != unix.EAGAIN && err != unix.EINTR {
+		return fmt.Errorf("poll: eventfd: %w", err)
+	}
+	// Before anybody looks for the reason of the call: one that comes after
+	// the look must wake again.
+	l.woken.Store(false)
+	return nil
+}
+
+// Wake makes the present or the next Wait return. Any goroutine may call it,
+// while the loop is not closed.
+func (l *Loop) Wake() {
+	if !l.woken.CompareAndSwap(false, true) {
+		return
+	}
+	var one [8]byte
+	binary.NativeEndian.PutUint64(one[:], 1)
+	// It fails only with EAGAIN, when the counter is full: then it wakes anyway.
+	_, _ = unix.Write(l.wakefd, one[:])
+}
+
+func (l *Loop) event(id ID, s *slot, events uint32) {
+	if events&unix.EPOLLOUT != 0 {
+		l.flush(id, s)
+		if l.get(id) == nil {
+			return
+		}
+	}
+	switch {
+	case s.flags&finished != 0:
+	case s.flags&paused == 0:
+		if events&^unix.EPOLLOUT != 0 {
+			l.receive(id, s)
+		}
+	case events&(unix.EPOLLERR|unix.EPOLLHUP) != 0:
+		// Not read any more, and never again writable: there is nothing to wait
+		// for, and the kernel would go on reporting it.
+		l.gone(id, s, io.ErrUnexpectedEOF)
+	}
+}
+
+func (l *Loop) receive(id ID, s *slot) {
+	for range fair {
+		n, err := unix.Read(int(s.fd), l.read)
+		l.stats.Reads++
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err == unix.EAGAIN:
+			return
+		case err != nil:
+			l.gone(id, s, os.NewSyscallError("read", err))
+			return
+		case n == 0:
+			l.gone(id, s, io.EOF)
+			return
+		}
+		l.stats.Read += uint64(n)
+		l.handler.Data(id, l.read[:n])
+		if n < len(l.read) || l.get(id) == nil || s.flags&(paused|finished) != 0 {
+			return
+		}
+	}
+}
+
+func (l *Loop) gone(id ID, s *slot, err error) {
+	if s.flags&finished != 0 {
+		return
+	}
+	s.flags |= finished
+	s.flags &^= blocked
+	l.handler.Gone(id, err)
+	if s := l.get(id); s != nil {
+		// The kernel reports an ended stream until it is closed.
+		_ = unix.EpollCtl(l.epfd, unix.EPOLL_CTL_DEL, int(s.fd), nil)
+	}
+}
+
+// Pause stops reading the connection.
+func (l *Loop) Pause(id ID) {
+	if s := l.get(id); s != nil && s.flags&(paused|finished) == 0 {
+		s.flags |= paused
+		l.watch(id, s)
+	}
+}
+
+// Resume reads the connection again.
+func (l *Loop) Resume(id ID) {
+	if s := l.get(id); s != nil && s.flags&paused != 0 {
+		s.flags &^= paused
+		if s.flags&finished == 0 {
+			l.watch(id, s)
+		}
+	}
+}
+
+// Shutdown ends our half of the stream: what was flushed is still delivered.
+func (l *Loop) Shutdown(id ID) {
+	if s := l.get(id); s != nil {
+		_ = unix.Shutdown(int(s.fd), unix.SHUT_WR) // fails where the peer has gone, which is reported
+	}
+}
+
+// Close forgets the connection. Unread bytes in the kernel make it a reset,
+// which overtakes what the peer has not read: Shutdown and read first where the
+// last words matter.
+func (l *Loop) Close(id ID) {
+	s := l.get(id)
+	if s == nil {
+		return
+	}
+	if s.out != 0 {
+		l.release(s)
+	}
+	_ = unix.Close(int(s.fd)) // nothing that was promised depends on it
+	*s = slot{}
+	l.slots.Give(id)
+}
+
+// Stop closes every connection and the loop. Nobody may call Wake any more.
+func (l *Loop) Stop() error {
+	for i := range l.slots.Fresh() {
+		if id, held := l.slots.At(i); held {
+			l.Close(id)
+		}
+	}
+	return errors.Join(unix.Close(l.wakefd), unix.Close(l.epfd))
+}
