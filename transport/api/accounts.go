@@ -164,6 +164,9 @@ func (a *API) issued(user string, device uint32) (reply, *nodepb.Fault) {
 
 // login: POST /v1/devices.
 func (a *API) login(c *call) (reply, *nodepb.Fault) {
+	if err := a.cfg.Tokens.Ready(); err != nil { // else a device would be linked that gets no token
+		return reply{}, fault.New(fault.Unavailable, "", "%v", err)
+	}
 	if f := a.limitAddress(c); f != nil {
 		return reply{}, f
 	}
@@ -183,7 +186,7 @@ func (a *API) login(c *call) (reply, *nodepb.Fault) {
 		return reply{}, f
 	}
 	if answer.GetLinked() == nil {
-		return reply{}, a.unexpected(c, answer)
+		return reply{}, a.unexpected(c, writes)
 	}
 	return a.issued(user, answer.GetLinked().GetDevice())
 }

@@ -22,7 +22,11 @@ func TestLoginSaysNoMoreThanItMust(t *testing.T) {
 	w := newWorld(t, nil)
 	var answers []string
 	for _, user := range []string{"alice", "nobody"} {
+		before := w.hashed()
 		out := w.do("POST", "/v1/devices", `{"user":"`+user+`","password":"wrong horse"}`)
+		if n := w.hashed() - before; n != 1 {
+			t.Errorf("%s: %d hashes", user, n)
+		}
 		if out.Code != 401 || len(w.asked) != 1 {
 			t.Errorf("%s: %d %s, asked %v", user, out.Code, out.Body, w.asked)
 		}
@@ -73,13 +77,13 @@ func TestTokens(t *testing.T) {
 
 	good := w.token(1)
 	key := w.keys.key
-	w.keys.key.ID = ""
+	w.keys.key.ID, w.asked = "", nil
 	r := httptest.NewRequest("POST", "/v1/devices", strings.NewReader(`{"user":"alice","password":"correct horse"}`))
 	r.Header.Set("Content-Type", "application/json")
 	rec := httptest.NewRecorder()
 	w.api.ServeHTTP(rec, r)
-	if rec.Code != 503 {
-		t.Errorf("no signing key: %d %s", rec.Code, rec.Body)
+	if rec.Code != 503 || len(w.asked) != 0 {
+		t.Errorf("no signing key: %d %s, asked %v", rec.Code, rec.Body, w.asked)
 	}
 	w.keys.key = key
 	if out := w.do("POST", "/v1/tokens", ``, "Authorization:", "Authorization: Bearer "+good); out.Code != 201 {

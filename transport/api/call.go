@@ -93,7 +93,7 @@ func (a *API) ask(c *call, e effect, q *nodepb.Ask) (*nodepb.Answer, *nodepb.Fau
 	if err != nil {
 		a.cfg.Log.Warn("question to a user was not answered", "route", c.r.Pattern, "err", err)
 		if e == writes {
-			return nil, fault.New(fault.Unavailable, fault.ReasonOutcomeUnknown, "no answer in time: it may or may not have happened")
+			return nil, outcomeUnknown()
 		}
 		return nil, fault.New(fault.Unavailable, "", "no answer in time")
 	}
@@ -119,14 +119,23 @@ func (a *API) linked(c *call) (*nodepb.DeviceList, *nodepb.Fault) {
 		return nil, f
 	}
 	if answer.GetDevices() == nil {
-		return nil, a.unexpected(c, answer)
+		return nil, a.unexpected(c, reads)
 	}
 	return answer.GetDevices(), nil
 }
 
-// unexpected is the fault of an answer to another question.
-func (a *API) unexpected(c *call, answer *nodepb.Answer) *nodepb.Fault {
-	a.cfg.Log.Error("answer does not fit the question", "route", c.r.Pattern, "answer", answer.GetRequest())
+func outcomeUnknown() *nodepb.Fault {
+	return fault.New(fault.Unavailable, fault.ReasonOutcomeUnknown, "no answer in time: it may or may not have happened")
+}
+
+// unexpected is the fault of an answer to another question, which is a bug of
+// ours. Even then an error that is not outcome_unknown promises that nothing
+// has happened.
+func (a *API) unexpected(c *call, e effect) *nodepb.Fault {
+	a.cfg.Log.Error("answer does not fit the question", "route", c.r.Pattern)
+	if e == writes {
+		return outcomeUnknown()
+	}
 	return fault.New(fault.Internal, "", "the answer does not fit the question")
 }
 
@@ -137,7 +146,7 @@ func (a *API) confirm(c *call, q *nodepb.Ask) (reply, *nodepb.Fault) {
 		return reply{}, f
 	}
 	if answer.GetDone() == nil {
-		return reply{}, a.unexpected(c, answer)
+		return reply{}, a.unexpected(c, writes)
 	}
 	return reply{status: http.StatusNoContent}, nil
 }

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
 	"github.com/rookery-im/rookery/internal/fault"
@@ -38,6 +39,7 @@ type world struct {
 	keys  *keys
 	log   *bytes.Buffer
 	hash  string
+	reg   *prometheus.Registry
 
 	mu    sync.Mutex
 	asked []string
@@ -66,13 +68,13 @@ func newWorld(t testing.TB, change func(*Config)) *world {
 	}
 	w := &world{
 		t: t, clock: &clock{now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}, log: new(bytes.Buffer),
-		keys: &keys{auth.Key{ID: "k1", Private: priv, Public: pub}},
+		reg: prometheus.NewRegistry(), keys: &keys{auth.Key{ID: "k1", Private: priv, Public: pub}},
 	}
 	tokens, err := auth.NewTokens(auth.TokensConfig{Cluster: "c1", Keys: w.keys, Now: w.clock.Now})
 	if err != nil {
 		t.Fatal(err)
 	}
-	passwords, err := auth.NewPasswords(auth.PasswordsConfig{Params: auth.Params{Memory: 8, Time: 1, Threads: 1, Salt: 16, Hash: 32}})
+	passwords, err := auth.NewPasswords(auth.PasswordsConfig{Params: auth.Params{Memory: 8, Time: 1, Threads: 1, Salt: 16, Hash: 32}, Metrics: auth.NewMetrics(w.reg)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,6 +151,22 @@ func profileOf(p *storepb.Profile, seen uint64) *nodepb.Answer {
 }
 
 var errLost = errors.New("the shard went away")
+
+// hashed is how many passwords were hashed so far.
+func (w *world) hashed() uint64 {
+	w.t.Helper()
+	families, err := w.reg.Gather()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for _, family := range families {
+		if family.GetName() == "rookery_auth_password_seconds" {
+			return family.GetMetric()[0].GetHistogram().GetSampleCount()
+		}
+	}
+	w.t.Fatal("hashes are not counted")
+	return 0
+}
 
 // token is one of alice's.
 func (w *world) token(device uint32) string {

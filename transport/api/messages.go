@@ -60,7 +60,7 @@ func (a *API) send(c *call) (reply, *nodepb.Fault) {
 	}
 	sent := answer.GetSent()
 	if sent == nil {
-		return reply{}, a.unexpected(c, answer)
+		return reply{}, a.unexpected(c, writes)
 	}
 	return message(&clientpb.Sent{
 		Id: ident.MessageIDString(m.GetId()), Conversation: frames.With(m.GetTo()),
@@ -115,7 +115,7 @@ func (a *API) listMessages(c *call) (reply, *nodepb.Fault) {
 	}
 	page := answer.GetPage()
 	if page == nil {
-		return reply{}, a.unexpected(c, answer)
+		return reply{}, a.unexpected(c, reads)
 	}
 	// next is where the following page begins, also where a filter left
 	// everything of this one out.

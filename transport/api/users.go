@@ -83,7 +83,7 @@ func (a *API) showProfile(c *call, e effect, user string, q *nodepb.Ask) (reply,
 	}
 	v := answer.GetProfile()
 	if v == nil {
-		return reply{}, a.unexpected(c, answer)
+		return reply{}, a.unexpected(c, e)
 	}
 	p := v.GetProfile()
 	out := profileView{User: user, Name: p.GetName(), Picture: p.GetPicture(), About: p.GetAbout(), Online: v.GetOnline()}

@@ -153,6 +153,42 @@ func TestPlacesAreBounded(t *testing.T) {
 	})
 }
 
+// A place given to somebody who gives up at that moment goes on to the next.
+func TestPlaceGivenToOneWhoLeaves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPlaces(1, 10, 10, NewMetrics(nil))
+		if err := p.take(t.Context(), client(9)); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		left, next := make(chan error), make(chan error)
+		go func() { left <- p.take(ctx, client(1)) }()
+		synctest.Wait()
+		go func() { next <- p.take(t.Context(), client(2)) }()
+		synctest.Wait()
+		p.mu.Lock() // the one who leaves cannot say so before the place is given
+		cancel()
+		p.giveLocked()
+		p.mu.Unlock()
+		if err := <-left; !errors.Is(err, context.Canceled) {
+			t.Errorf("who left: %v", err)
+		}
+		synctest.Wait()
+		select {
+		case err := <-next:
+			if err != nil {
+				t.Errorf("the next: %v", err)
+			}
+			p.give()
+		default:
+			t.Fatal("the place is lost")
+		}
+		if p.free != 1 || p.waiting != 0 {
+			t.Errorf("left over: free %d, waiting %d", p.free, p.waiting)
+		}
+	})
+}
+
 // Places are neither lost nor made when waiters give up as they are served.
 func TestPlacesUnderRace(t *testing.T) {
 	p := newPlaces(2, 64, 64, NewMetrics(nil))

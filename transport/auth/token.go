@@ -129,6 +129,14 @@ type wireClaims struct {
 	Device uint32 `json:"dev"`
 }
 
+// Ready is ErrNoKey before there is a key to sign with.
+func (t *Tokens) Ready() error {
+	if _, ok := t.cfg.Keys.Signing(); !ok {
+		return ErrNoKey
+	}
+	return nil
+}
+
 // Issue makes a token for a device, and says when it expires. The error is
 // ErrNoKey, or a failure to sign.
 func (t *Tokens) Issue(user string, device uint32) (string, time.Time, error) {

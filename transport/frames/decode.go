@@ -104,8 +104,9 @@ func decodeJSON(data []byte, fn func(*clientpb.ClientFrame, *nodepb.Fault) error
 // names the field that does not fit the schema, with path in front of it;
 // the error is strictjson.ErrSyntax or strictjson.ErrObject.
 func UnmarshalJSON(data []byte, m proto.Message, path string) (*nodepb.Fault, error) {
-	deep := len(data) > limits.JSONDepth && tooDeep(data)
-	if !deep && protojson.Unmarshal(data, m) == nil {
+	// What is nested too deeply fails here as well: no message of ours holds
+	// itself, and the library skips nothing unknown.
+	if protojson.Unmarshal(data, m) == nil {
 		return nil, nil
 	}
 	return diagnoseJSON(data, m.ProtoReflect().Type(), path)
