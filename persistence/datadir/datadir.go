@@ -2,8 +2,8 @@
 // is, its log and its store. One process holds it at a time.
 //
 //	LOCK    locked while a process runs; holds its id
-//	node    the node's identity and the format's version, written last when
-//	        the directory is made: with it, log and store must be there
+//	node    the node's identity and the format's version; unsettled until log
+//	        and store exist, which from then on must be there
 //	log/    persistence/raftlog
 //	store/  persistence/store
 package datadir
@@ -25,8 +25,9 @@ const Format = 1
 
 // identity is the file "node".
 type identity struct {
-	Format int    `json:"format"`
-	Node   string `json:"node"`
+	Format  int    `json:"format"`
+	Node    string `json:"node"`
+	Settled bool   `json:"settled"`
 }
 
 // Dir is an open data directory.
@@ -64,7 +65,7 @@ func (d *Dir) identify() error {
 	data, err := os.ReadFile(filepath.Join(d.path, "node"))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return d.begin()
+		return d.beginEmpty()
 	case err != nil:
 		return fmt.Errorf("datadir: %w", err)
 	}
@@ -74,7 +75,10 @@ func (d *Dir) identify() error {
 	if d.id.Format > Format {
 		return fmt.Errorf("datadir: %s has format %d, this version of Rookery reads up to %d; run a newer one", d.path, d.id.Format, Format)
 	}
-	for _, dir := range []string{d.Log(), d.Store()} {
+	if !d.id.Settled {
+		return d.begin()
+	}
+	for _, dir := range d.parts() {
 		if _, err := os.Stat(dir); err != nil {
 			return fmt.Errorf("datadir: %s belongs to node %s but %s is missing; restore it from a backup: "+
 				"what was acknowledged is in there", d.path, d.id.Node, dir)
@@ -83,13 +87,28 @@ func (d *Dir) identify() error {
 	return nil
 }
 
-// begin makes the identity of a directory that has none. Log and store may be
-// left of an attempt that was cut short before Settle: it acknowledged nothing,
-// so they are removed.
+func (d *Dir) parts() []string { return []string{d.Log(), d.Store()} }
+
+// beginEmpty refuses a directory that holds data and has lost its identity.
+func (d *Dir) beginEmpty() error {
+	for _, dir := range d.parts() {
+		if _, err := os.Lstat(dir); err == nil {
+			return fmt.Errorf("datadir: %s exists, but the file that says whose it is, %s, is missing; "+
+				"restore it from a backup, or move the old data away", dir, filepath.Join(d.path, "node"))
+		}
+	}
+	return d.begin()
+}
+
+// begin makes the identity, unsettled. Log and store may be left of an attempt
+// that was cut short before Settle: it acknowledged nothing, they are removed.
 func (d *Dir) begin() error {
 	d.made = true
 	d.id = identity{Format: Format, Node: uuid.NewString()}
-	for _, dir := range []string{d.Log(), d.Store()} {
+	if err := d.write(); err != nil {
+		return err
+	}
+	for _, dir := range d.parts() {
 		if err := os.RemoveAll(dir); err != nil {
 			return fmt.Errorf("datadir: %w", err)
 		}
@@ -100,11 +119,16 @@ func (d *Dir) begin() error {
 	return nil
 }
 
-// Settle writes the identity, durably. Nothing may be acknowledged before.
+// Settle says durably that log and store exist. Nothing may be acknowledged before.
 func (d *Dir) Settle() error {
-	if !d.made {
+	if d.id.Settled {
 		return nil
 	}
+	d.id.Settled = true
+	return d.write()
+}
+
+func (d *Dir) write() error {
 	data, err := json.Marshal(d.id)
 	if err != nil {
 		return fmt.Errorf("datadir: %w", err)

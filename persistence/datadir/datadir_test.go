@@ -79,7 +79,7 @@ func TestMissingPartsAreRefused(t *testing.T) {
 
 func TestNewerFormatAndDamage(t *testing.T) {
 	for content, want := range map[string]string{
-		`{"format":99,"node":"01935b3e-0000-7000-8000-000000000001"}`: "run a newer one",
+		`{"format":99,"node":"01935b3e-0000-7000-8000-000000000001","settled":true}`: "run a newer one",
 		`{"format":1`:            "is damaged",
 		`{"format":1,"node":""}`: "is damaged",
 	} {
@@ -90,5 +90,21 @@ func TestNewerFormatAndDamage(t *testing.T) {
 		if _, err := Open(path); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: Open says %v", content, err)
 		}
+	}
+}
+
+// A directory that lost its identity is not begun anew over the data it holds.
+func TestLostIdentityIsRefused(t *testing.T) {
+	path := t.TempDir()
+	d := open(t, path)
+	if err := d.Settle(); err != nil {
+		t.Fatal(err)
+	}
+	_ = d.Close()
+	if err := os.Remove(filepath.Join(path, "node")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(path); err == nil || !strings.Contains(err.Error(), "is missing") {
+		t.Errorf("Open says %v", err)
 	}
 }

@@ -74,6 +74,15 @@ func Split(key []byte) (space Space, user string, kind Kind, suffix []byte, err 
 	return space, string(key[9:n]), Kind(key[n]), key[n+1:], nil
 }
 
+// Part is the length of the part that a key shares with all rows of its user,
+// or 0 for the beginning of a key that ends before that.
+func Part(key []byte) int {
+	if len(key) < 9 || len(key) < 9+int(key[8]) {
+		return 0
+	}
+	return 9 + int(key[8])
+}
+
 // U32 and U64 are numbers as suffixes.
 func U32(n uint32) []byte { return binary.BigEndian.AppendUint32(nil, n) }
 
