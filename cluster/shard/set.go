@@ -11,7 +11,7 @@ import (
 	"go.etcd.io/raft/v3"
 )
 
-// Set is all Raft groups of a node. Its methods belong to the loop, but for Close.
+// Set is all Raft groups of a node. Its methods belong to the loop.
 type Set struct {
 	// immutable
 	config Config
@@ -131,7 +131,8 @@ func (s *Set) Tick() {
 	}
 }
 
-// Close stops the goroutines and waits for them. The log and the store are the
+// Close stops the goroutines and waits for them, so for a sync that is out. It is
+// for the loop, or for whoever has seen the loop end. The log and the store are the
 // caller's to close, after it.
 func (s *Set) Close() {
 	if s.closed {
