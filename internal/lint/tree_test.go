@@ -20,7 +20,7 @@ const module = "github.com/rookery-im/rookery"
 type source struct {
 	path      string // relative to the root, with slashes
 	dir       string // its folder, "." for the root
-	test      bool
+	test      bool   // a test, or of a package for tests such as storetest
 	generated bool
 	lines     int
 	fset      *token.FileSet
@@ -85,7 +85,7 @@ func parseSource(name string, text []byte) (*source, error) {
 	}
 	return &source{
 		path: name, dir: path.Dir(name),
-		test:      strings.HasSuffix(name, "_test.go"),
+		test:      strings.HasSuffix(name, "_test.go") || strings.HasSuffix(path.Dir(name), "test"),
 		generated: ast.IsGenerated(file),
 		lines:     bytes.Count(text, []byte("\n")),
 		fset:      fset, ast: file,
