@@ -64,18 +64,7 @@ func (t *turn) askOwn(ask *nodepb.Ask, d *device) {
 		}
 		t.answer(ask, &nodepb.Answer{Body: &nodepb.Answer_Devices{Devices: list}})
 	case *nodepb.Ask_UnlinkDevice:
-		gone := t.device(b.UnlinkDevice.GetDevice())
-		if gone == nil {
-			t.fail(ask, fault.New(fault.NotFound, "", "device: there is no such device"))
-			return
-		}
-		wasOnline := t.online()
-		t.unlink(gone)
-		t.done(ask)
-		if wasOnline && !t.online() {
-			t.effect(PresenceChanged{LastSeen: max(t.lastSeen(), t.ctx.Now)})
-		}
-		t.schedule()
+		t.unlinkByRest(ask, t.device(b.UnlinkDevice.GetDevice()))
 	case *nodepb.Ask_PatchProfile:
 		t.patchProfile(ask, b.PatchProfile)
 	case *nodepb.Ask_SetBlock:
@@ -87,6 +76,24 @@ func (t *turn) askOwn(ask *nodepb.Ask, d *device) {
 	default:
 		t.fail(ask, fault.New(fault.Internal, "", "the question is not known"))
 	}
+}
+
+func (t *turn) unlinkByRest(ask *nodepb.Ask, gone *device) {
+	switch {
+	case gone == nil:
+		t.fail(ask, fault.New(fault.NotFound, "", "device: there is no such device"))
+		return
+	case t.ctx.OutboxFull:
+		t.fail(ask, outboxFull())
+		return
+	}
+	wasOnline := t.online()
+	t.unlink(gone)
+	t.done(ask)
+	if wasOnline && !t.online() {
+		t.effect(PresenceChanged{LastSeen: max(t.lastSeen(), t.ctx.Now)})
+	}
+	t.schedule()
 }
 
 func (t *turn) register(ask *nodepb.Ask, m *nodepb.Register) {
@@ -126,6 +133,10 @@ func (t *turn) askWithPassword(ask *nodepb.Ask, _ *device) {
 	case *nodepb.Ask_DeleteAccount:
 		if t.account.GetPassword() != b.DeleteAccount.GetPassword() {
 			t.fail(ask, fault.New(fault.Unauthenticated, "", "password: not right"))
+			return
+		}
+		if t.ctx.OutboxFull {
+			t.fail(ask, outboxFull())
 			return
 		}
 		t.deleteAccount()
@@ -246,7 +257,7 @@ func (t *turn) ackByRest(ask *nodepb.Ask, d *device, seq uint64) {
 	case seq > t.lastSeq:
 		t.fail(ask, fault.New(fault.InvalidArgument, "", "seq: it is beyond what was delivered to this device"))
 	case t.ctx.OutboxFull:
-		t.fail(ask, fault.New(fault.Unavailable, "", "the shard is behind with its deliveries; try again"))
+		t.fail(ask, outboxFull())
 	default:
 		t.ackUpTo(d, seq)
 		t.done(ask)

@@ -38,9 +38,7 @@ func (t *turn) attach(m *nodepb.Attach) {
 			t.tell(d.att.Conn, &nodepb.Kick{Session: d.att.Session, Code: closeReplaced, Reason: "this device connected elsewhere"})
 		}
 	}
-	if !t.ctx.OutboxFull {
-		t.ackUpTo(d, m.GetAcked())
-	}
+	t.ackOrOwe(d, m.GetAcked())
 	d.att = Attachment{Conn: o.GetConn(), Session: t.ctx.Session, Pushed: d.cursor, Device: d.number()}
 	t.present(d)
 	t.tell(o.GetConn(), &nodepb.Attached{

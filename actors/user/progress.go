@@ -4,20 +4,46 @@ import (
 	"slices"
 
 	"github.com/rookery-im/rookery/internal/fault"
+	"github.com/rookery-im/rookery/internal/limits"
 	"github.com/rookery-im/rookery/persistence/mailbox"
 	nodepb "github.com/rookery-im/rookery/proto/rookery/node/v1"
 	storepb "github.com/rookery-im/rookery/proto/rookery/store/v1"
 )
 
-// ack moves a device's cursor. While the outbox is full acks are let go: they
-// are cumulative, the next one says it again.
+// ack moves a device's cursor.
 func (t *turn) ack(m *nodepb.Ack) {
 	t.out.Laziness = Lazy
 	d := t.device(m.GetOrigin().GetDevice())
-	if d == nil || d.att.Session != m.GetOrigin().GetSession() || t.ctx.OutboxFull {
+	if d == nil || d.att.Session != m.GetOrigin().GetSession() {
 		return
 	}
-	t.ackUpTo(d, min(m.GetSeq(), t.lastSeq))
+	t.ackOrOwe(d, min(m.GetSeq(), t.lastSeq))
+}
+
+// ackOrOwe takes an ack in, or holds it while the outbox is full: a device
+// says it once only.
+func (t *turn) ackOrOwe(d *device, seq uint64) {
+	if t.ctx.OutboxFull {
+		d.owed = max(d.owed, seq)
+		t.later()
+		return
+	}
+	t.ackUpTo(d, seq)
+}
+
+// settleOwed takes in the acks that were held.
+func (t *turn) settleOwed() {
+	for _, d := range t.devices {
+		t.ackUpTo(d, d.owed)
+	}
+}
+
+// later has a tick come once there may be room in the outbox.
+func (t *turn) later() {
+	if t.retry == 0 {
+		t.retry = t.ctx.Now + uint64(limits.OutboxRetry.Milliseconds()) //nolint:gosec // positive
+		t.schedule()
+	}
 }
 
 // ackUpTo moves the cursor to seq, deletes what every device has, and tells
@@ -141,7 +167,11 @@ func (t *turn) markRead(m *nodepb.Read) {
 			"read.order: it is beyond what was delivered to this device")})
 		return
 	}
-	if m.GetOrder() <= c.read || t.ctx.OutboxFull {
+	if m.GetOrder() <= c.read {
+		return
+	}
+	if t.ctx.OutboxFull {
+		t.tell(o.GetConn(), &nodepb.Refused{Ref: m.GetRef(), Fault: outboxFull()})
 		return
 	}
 	c.read = m.GetOrder()
@@ -215,12 +245,19 @@ func (t *turn) relayed(m *storepb.Step) {
 func (t *turn) nextTimeSeen(time uint64) { t.lastTime = max(t.lastTime, time) }
 
 // tick expires entries that are due, and unlinks devices that stayed away for
-// too long, never the last one.
+// too long, never the last one. While the outbox is full, what would tell a
+// sender waits for a later tick.
 func (t *turn) tick(m Tick) {
+	t.retry = 0
+	if t.ctx.OutboxFull {
+		t.later()
+	} else {
+		t.settleOwed()
+	}
 	var gone []uint64
 	var moved []string
 	t.index = slices.DeleteFunc(t.index, func(it item) bool {
-		if it.expires == 0 || it.expires > m.Expiry {
+		if it.expires == 0 || it.expires > m.Expiry || t.ctx.OutboxFull && it.kind == itemInbound && !it.acked {
 			return false
 		}
 		gone = append(gone, it.seq)
@@ -239,7 +276,9 @@ func (t *turn) tick(m Tick) {
 			t.present(d)
 		}
 	}
-	t.unlinkAbsent(m.Expiry)
+	if !t.ctx.OutboxFull {
+		t.unlinkAbsent(m.Expiry)
+	}
 	t.schedule()
 }
 

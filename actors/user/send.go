@@ -124,7 +124,7 @@ func (t *turn) room(c *conv, m *nodepb.Send) *nodepb.Fault {
 	size := proto.Size(m)
 	switch {
 	case t.ctx.OutboxFull:
-		return fault.New(fault.Unavailable, "", "the shard is behind with its deliveries; try again")
+		return outboxFull()
 	case t.blocked(m.GetOrigin().GetUser()):
 		return nil
 	case t.entries >= limits.MailboxEntries || t.bytes+size > limits.MailboxBytes:
@@ -133,6 +133,10 @@ func (t *turn) room(c *conv, m *nodepb.Send) *nodepb.Fault {
 		return fault.New(fault.MailboxFull, "sender_share", "to.user: your share of the mailbox is full")
 	}
 	return nil
+}
+
+func outboxFull() *nodepb.Fault {
+	return fault.New(fault.Unavailable, "", "the shard is behind with its deliveries; try again")
 }
 
 // accept gives the message its order, time and seq.

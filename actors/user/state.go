@@ -45,8 +45,10 @@ type State struct {
 	// Rows by peer, of the peers in memory.
 	convs map[string]*conv
 
-	// Volatile: link requests that wait for sessions to have seen the device.
+	// Volatile: link requests that wait for sessions to have seen the device,
+	// and when what found the outbox full is tried again, 0 where nothing did.
 	links []link
+	retry uint64
 }
 
 // device of this user.
@@ -54,6 +56,7 @@ type device struct {
 	row    *storepb.DeviceRow
 	cursor uint64
 	seen   uint64 // Unix milliseconds
+	owed   uint64 // volatile: acked while the outbox was full, not taken in yet
 	att    Attachment
 }
 
@@ -286,7 +289,7 @@ func (s *State) Deadline() uint64 { return s.deadline }
 
 // Idle says that nothing volatile would be lost by forgetting the state, its
 // Attachments excepted.
-func (s *State) Idle() bool { return len(s.links) == 0 }
+func (s *State) Idle() bool { return len(s.links) == 0 && s.retry == 0 }
 
 // Attachments of the devices that have one.
 func (s *State) Attachments() []Attachment {
@@ -300,8 +303,13 @@ func (s *State) Attachments() []Attachment {
 }
 
 // schedule computes the deadline: the first expiry of an entry, or the moment
-// at which a device has been away for too long, or is to be noted as there.
+// at which a device has been away for too long, or is to be noted as there. All
+// of them wait while the outbox is full.
 func (s *State) schedule() {
+	if s.retry != 0 {
+		s.deadline = s.retry
+		return
+	}
 	var t uint64
 	sooner := func(at uint64) {
 		if at != 0 && (t == 0 || at < t) {
@@ -325,7 +333,7 @@ func (s *State) schedule() {
 
 // soonest moves the deadline up for one new expiry, without looking at the rest.
 func (s *State) soonest(expires uint64) {
-	if expires != 0 && (s.deadline == 0 || expires < s.deadline) {
+	if expires != 0 && s.retry == 0 && (s.deadline == 0 || expires < s.deadline) {
 		s.deadline = expires
 	}
 }

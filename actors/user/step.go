@@ -79,7 +79,7 @@ func (s *State) Needs(in any) []string {
 	case *nodepb.Ask:
 		return s.needsOfAsk(m)
 	case Tick:
-		if s.absent(m.Expiry) != nil {
+		if s.retry != 0 || s.absent(m.Expiry) != nil {
 			return s.peers()
 		}
 		return s.peersExpiring(m.Expiry)

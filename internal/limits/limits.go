@@ -53,8 +53,9 @@ const (
 const (
 	BatchMutations = 4096
 	BatchBytes     = 4 << 20
-	OutboxSteps    = 65_536 // unconfirmed steps from one shard to another
-	ActorMail      = 256    // messages that wait for one actor while it restarts
+	OutboxSteps    = 65_536      // unconfirmed steps from one shard to another
+	ActorMail      = 256         // messages that wait for one actor while it restarts
+	OutboxRetry    = time.Second // until what found the outbox full is tried again
 	LazyDelay      = 25 * time.Millisecond
 )
 
