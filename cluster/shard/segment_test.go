@@ -19,7 +19,7 @@ func TestOverSegmentLog(t *testing.T) {
 	posted := make(chan func(), 1)
 	replicas := map[uint32]uint64{}
 	for life := range 4 {
-		config := raftlog.Config{Dir: dir}
+		config := raftlog.Config{Dir: dir, SegmentBytes: 64 << 10}
 		if life > 0 {
 			config.Missing = raftlog.Refuse
 		}
