@@ -234,8 +234,16 @@ func (t *turn) setBlock(ask *nodepb.Ask, m *nodepb.SetBlock) {
 			t.effect(DropWatcher{User: user})
 		}
 	case !m.GetBlocked() && t.blocked(user):
+		if t.ctx.OutboxFull {
+			t.fail(ask, outboxFull())
+			return
+		}
 		delete(t.blocks, user)
 		t.put(mailbox.Block, []byte(user), nil)
+		// The receipts of the time of the block were held back.
+		if c := t.convs[user]; c.delivered > 0 || c.read > 0 {
+			t.receipts([]string{user})
+		}
 	}
 	t.done(ask)
 }

@@ -95,6 +95,8 @@ func (s *State) needsOfAsk(m *nodepb.Ask) []string {
 		return []string{m.GetAsker()}
 	case *nodepb.Ask_AckUpTo:
 		return s.peersUpTo(m.GetDevice(), b.AckUpTo.GetSeq())
+	case *nodepb.Ask_SetBlock:
+		return []string{b.SetBlock.GetUser()}
 	case *nodepb.Ask_UnlinkDevice, *nodepb.Ask_DeleteAccount:
 		return s.peers()
 	}
