@@ -1,15 +1,6 @@
-// Package datadir is the directory in which a node keeps everything: who it
-// is, its log and its store. One process holds it at a time.
-//
-//	LOCK    locked while a process runs; holds its id
-//	node    the node's identity and the format's version; unsettled until log
-//	        and store exist, which from then on must be there
-//	log/    persistence/raftlog
-//	store/  persistence/store
 package datadir
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -19,146 +10,186 @@ import (
 	"github.com/google/uuid"
 )
 
-// Format is the version of the layout that this build writes, and the newest
-// that it reads.
-const Format = 1
+var (
+	// ErrInUse: another process holds the lock.
+	ErrInUse = errors.New("datadir: in use")
+	// ErrMissing: a part that must be there is not.
+	ErrMissing = errors.New("datadir: missing")
+	// ErrNewer: the folder was written by a newer version.
+	ErrNewer = errors.New("datadir: the format is newer than this version of Rookery")
+	// ErrDamaged: the identity cannot be read.
+	ErrDamaged = errors.New("datadir: damaged")
+)
 
-// identity is the file "node".
-type identity struct {
-	Format  int    `json:"format"`
-	Node    string `json:"node"`
-	Settled bool   `json:"settled"`
-}
+const (
+	lockName  = "LOCK"
+	logName   = "log"
+	storeName = "store"
 
-// Dir is an open data directory.
+	private = 0o700
+)
+
+// Dir is an open data directory. One goroutine uses it.
 type Dir struct {
 	path string
 	lock *os.File
 	id   identity
-	made bool
 }
 
-// Open locks the directory, and makes it where there is none.
+// Open locks the folder, creates what a new one needs, and refuses one from
+// which something was lost.
 func Open(path string) (*Dir, error) {
-	if err := os.MkdirAll(path, 0o700); err != nil {
+	if path == "" {
+		return nil, errors.New("datadir: no folder is named")
+	}
+	path, err := filepath.Abs(path)
+	if err != nil {
 		return nil, fmt.Errorf("datadir: %w", err)
 	}
-	lock, err := lockFile(filepath.Join(path, "LOCK"))
+	if err := makeAll(path); err != nil {
+		return nil, fmt.Errorf("datadir: create: %w", err)
+	}
+	lock, err := acquire(filepath.Join(path, lockName))
 	if err != nil {
-		return nil, fmt.Errorf("datadir: %s: %w", path, err)
+		return nil, err
 	}
 	d := &Dir{path: path, lock: lock}
-	if err := d.identify(); err != nil {
+	if err := d.load(); err != nil {
 		return nil, errors.Join(err, d.Close())
 	}
 	return d, nil
 }
 
-// Node is the node's id, Log and Store its folders. New says that Open made
-// the identity: Settle is to follow once log and store exist.
-func (d *Dir) Node() string  { return d.id.Node }
-func (d *Dir) Log() string   { return filepath.Join(d.path, "log") }
-func (d *Dir) Store() string { return filepath.Join(d.path, "store") }
-func (d *Dir) New() bool     { return d.made }
-
-func (d *Dir) identify() error {
-	data, err := os.ReadFile(filepath.Join(d.path, "node"))
+func (d *Dir) load() error {
+	id, err := readIdentity(d.path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return d.beginEmpty()
+		return d.create()
 	case err != nil:
-		return fmt.Errorf("datadir: %w", err)
-	}
-	if err := json.Unmarshal(data, &d.id); err != nil || uuid.Validate(d.id.Node) != nil {
-		return fmt.Errorf("datadir: %s is damaged; restore the directory from a backup", filepath.Join(d.path, "node"))
-	}
-	if d.id.Format > Format {
-		return fmt.Errorf("datadir: %s has format %d, this version of Rookery reads up to %d; run a newer one", d.path, d.id.Format, Format)
-	}
-	if !d.id.Settled {
-		return d.begin()
-	}
-	for _, dir := range d.parts() {
-		if _, err := os.Stat(dir); err != nil {
-			return fmt.Errorf("datadir: %s belongs to node %s but %s is missing; restore it from a backup: "+
-				"what was acknowledged is in there", d.path, d.id.Node, dir)
-		}
-	}
-	return nil
-}
-
-func (d *Dir) parts() []string { return []string{d.Log(), d.Store()} }
-
-// beginEmpty refuses a directory that holds data and has lost its identity.
-func (d *Dir) beginEmpty() error {
-	for _, dir := range d.parts() {
-		if _, err := os.Lstat(dir); err == nil {
-			return fmt.Errorf("datadir: %s exists, but the file that says whose it is, %s, is missing; "+
-				"restore it from a backup, or move the old data away", dir, filepath.Join(d.path, "node"))
-		}
-	}
-	return d.begin()
-}
-
-// begin makes the identity, unsettled. Log and store may be left of an attempt
-// that was cut short before Settle: it acknowledged nothing, they are removed.
-func (d *Dir) begin() error {
-	d.made = true
-	d.id = identity{Format: Format, Node: uuid.NewString()}
-	if err := d.write(); err != nil {
 		return err
 	}
-	for _, dir := range d.parts() {
-		if err := os.RemoveAll(dir); err != nil {
-			return fmt.Errorf("datadir: %w", err)
-		}
-		if err := os.Mkdir(dir, 0o700); err != nil {
+	d.id = id
+	if d.New() {
+		return d.makeParts()
+	}
+	return errors.Join(
+		d.require(logName, "it holds what was acknowledged and is not in the store yet"),
+		d.require(storeName, "it holds the mailboxes and accounts"))
+}
+
+// create begins a folder, unless parts of an older one are there.
+func (d *Dir) create() error {
+	for _, part := range []string{logName, storeName} {
+		if _, err := os.Lstat(d.part(part)); err == nil {
+			return fmt.Errorf("%w: %s has a folder %s/ but no %s. Put the file back from where the folder came from, or name an empty folder",
+				ErrMissing, d.path, part, identityName)
+		} else if !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("datadir: %w", err)
 		}
 	}
-	return nil
+	d.id = identity{Format: Format, Node: uuid.NewString(), State: stateNew}
+	// First the identity: a start cut short after it finds a new folder.
+	if err := writeIdentity(d.path, d.id); err != nil {
+		return err
+	}
+	return d.makeParts()
 }
 
-// Settle says durably that log and store exist. Nothing may be acknowledged before.
-func (d *Dir) Settle() error {
-	if d.id.Settled {
+func (d *Dir) makeParts() error {
+	for _, part := range []string{logName, storeName} {
+		if err := os.Mkdir(d.part(part), private); err != nil && !errors.Is(err, fs.ErrExist) {
+			return fmt.Errorf("datadir: create: %w", err)
+		}
+	}
+	return syncDir(d.path)
+}
+
+// require refuses a part that is not there or has nothing in it.
+func (d *Dir) require(part, why string) error {
+	entries, err := os.ReadDir(d.part(part))
+	if err == nil && len(entries) > 0 {
 		return nil
 	}
-	d.id.Settled = true
-	return d.write()
-}
-
-func (d *Dir) write() error {
-	data, err := json.Marshal(d.id)
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("datadir: %w", err)
 	}
-	if err := writeDurably(filepath.Join(d.path, "node"), append(data, '\n')); err != nil {
-		return fmt.Errorf("datadir: %w", err)
+	return fmt.Errorf("%w: the %s is missing from %s: %s. Starting without it would lose that silently. Restore the folder %s/, or begin a new node in an empty folder",
+		ErrMissing, part, d.path, why, part)
+}
+
+// Established says that log and store have been opened for the first time.
+// From here on they must be there. Call it before anything is acknowledged.
+func (d *Dir) Established() error {
+	if !d.New() {
+		return nil
+	}
+	id := d.id
+	id.State = stateInUse
+	if err := writeIdentity(d.path, id); err != nil {
+		return err
+	}
+	d.id = id
+	return nil
+}
+
+// New is true until Established: log and store may have to be created.
+func (d *Dir) New() bool { return d.id.State == stateNew }
+
+// Node is the id of the node, a UUID.
+func (d *Dir) Node() string { return d.id.Node }
+
+// Path is the folder, absolute.
+func (d *Dir) Path() string { return d.path }
+
+// Log is the folder of the Raft log.
+func (d *Dir) Log() string { return d.part(logName) }
+
+// Store is the folder of Badger.
+func (d *Dir) Store() string { return d.part(storeName) }
+
+func (d *Dir) part(name string) string { return filepath.Join(d.path, name) }
+
+// Close gives the lock back.
+func (d *Dir) Close() error {
+	if d.lock == nil {
+		return nil
+	}
+	err := release(d.lock)
+	d.lock = nil
+	if err != nil {
+		return fmt.Errorf("datadir: unlock: %w", err)
 	}
 	return nil
 }
 
-// writeDurably replaces a file, whole or not at all.
-func writeDurably(path string, data []byte) error {
-	tmp := path + ".new"
-	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
+// makeAll creates path, private, and makes every folder that it had to create
+// durable in its parent.
+func makeAll(path string) error {
+	if info, err := os.Stat(path); err == nil {
+		if !info.IsDir() {
+			return fmt.Errorf("%s is not a folder", path)
+		}
+		return nil
+	} else if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	_, err = f.Write(data)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+	parent := filepath.Dir(path)
+	if err := makeAll(parent); err != nil {
 		return err
 	}
-	if err := os.Rename(tmp, path); err != nil {
+	if err := os.Mkdir(path, private); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
+	return syncDir(parent)
 }
 
-// Close gives the lock back.
-func (d *Dir) Close() error { return d.lock.Close() }
+func syncDir(path string) error {
+	d, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("datadir: sync: %w", err)
+	}
+	if err := errors.Join(d.Sync(), d.Close()); err != nil {
+		return fmt.Errorf("datadir: sync %s: %w", path, err)
+	}
+	return nil
+}

@@ -1,6 +1,7 @@
 package datadir
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -14,97 +15,151 @@ func open(t *testing.T, path string) *Dir {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = d.Close() })
+	t.Cleanup(func() { d.Close() })
 	return d
 }
 
-func TestIdentityStays(t *testing.T) {
+func done(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// used makes a folder as a node leaves it that has run.
+func used(t *testing.T) string {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), "data")
 	d := open(t, path)
-	if !d.New() || d.Settle() != nil {
-		t.Fatal("a new directory is not new, or does not settle")
+	done(t, os.WriteFile(filepath.Join(d.Log(), "x"), nil, 0o600))
+	done(t, os.WriteFile(filepath.Join(d.Store(), "x"), nil, 0o600))
+	done(t, d.Established())
+	done(t, d.Close())
+	return path
+}
+
+func refused(t *testing.T, path string, want error, words ...string) {
+	t.Helper()
+	d, err := Open(path)
+	if err == nil {
+		d.Close()
+		t.Fatal("opened")
 	}
-	id := d.Node()
-	if err := d.Close(); err != nil {
-		t.Fatal(err)
+	if !errors.Is(err, want) {
+		t.Errorf("refused with %v, want %v", err, want)
 	}
-	if d = open(t, path); d.New() || d.Node() != id {
-		t.Errorf("after reopening: new %v, node %s, was %s", d.New(), d.Node(), id)
-	}
-	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o700 {
-		t.Errorf("mode %v, %v", info.Mode(), err)
+	for _, w := range words {
+		if !strings.Contains(err.Error(), w) {
+			t.Errorf("%q does not say %q", err, w)
+		}
 	}
 }
 
-func TestSecondProcessIsRefused(t *testing.T) {
-	path := t.TempDir()
-	open(t, path)
-	_, err := Open(path)
-	if err == nil || !strings.Contains(err.Error(), fmt.Sprint("in use by process ", os.Getpid())) {
-		t.Errorf("the second Open says %v", err)
-	}
-}
-
-// What was never settled acknowledged nothing, and is begun anew.
-func TestUnsettledIsBegunAnew(t *testing.T) {
-	path := t.TempDir()
+func TestNewFolderIsPrivateAndKeepsItsNode(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a", "data")
 	d := open(t, path)
-	if err := os.WriteFile(filepath.Join(d.Log(), "rest"), nil, 0o600); err != nil {
-		t.Fatal(err)
+	if !d.New() {
+		t.Error("not new")
 	}
-	_ = d.Close()
+	for name, mode := range map[string]os.FileMode{"": 0o700, "log": 0o700, "store": 0o700, "identity": 0o600, "LOCK": 0o600} {
+		info, err := os.Stat(filepath.Join(path, name))
+		done(t, err)
+		if info.Mode().Perm() != mode {
+			t.Errorf("%q has mode %v, want %v", name, info.Mode().Perm(), mode)
+		}
+	}
+	node := d.Node()
+	done(t, d.Close())
+
+	// A first start that was cut short begins again, as the same node.
+	done(t, os.Remove(d.Log()))
 	d = open(t, path)
-	if left, _ := os.ReadDir(d.Log()); !d.New() || len(left) != 0 {
-		t.Errorf("new %v, left %v", d.New(), left)
+	if !d.New() || d.Node() != node {
+		t.Errorf("new %v, node %s, want a new %s", d.New(), d.Node(), node)
+	}
+	done(t, os.WriteFile(filepath.Join(d.Log(), "x"), nil, 0o600))
+	done(t, os.WriteFile(filepath.Join(d.Store(), "x"), nil, 0o600))
+	done(t, d.Established())
+	done(t, d.Close())
+	if d = open(t, path); d.New() || d.Node() != node {
+		t.Errorf("new %v, node %s, want %s in use", d.New(), d.Node(), node)
 	}
 }
 
-// A log or store that is gone is never taken for an empty one.
-func TestMissingPartsAreRefused(t *testing.T) {
-	for _, part := range []string{"log", "store"} {
-		path := t.TempDir()
-		d := open(t, path)
-		if err := d.Settle(); err != nil {
-			t.Fatal(err)
-		}
-		_ = d.Close()
-		if err := os.RemoveAll(filepath.Join(path, part)); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := Open(path); err == nil || !strings.Contains(err.Error(), part+" is missing") {
-			t.Errorf("without %s Open says %v", part, err)
-		}
-	}
-}
-
-func TestNewerFormatAndDamage(t *testing.T) {
-	for content, want := range map[string]string{
-		`{"format":99,"node":"01935b3e-0000-7000-8000-000000000001","settled":true}`: "run a newer one",
-		`{"format":1`:            "is damaged",
-		`{"format":1,"node":""}`: "is damaged",
-	} {
-		path := t.TempDir()
-		if err := os.WriteFile(filepath.Join(path, "node"), []byte(content), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := Open(path); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: Open says %v", content, err)
-		}
-	}
-}
-
-// A directory that lost its identity is not begun anew over the data it holds.
-func TestLostIdentityIsRefused(t *testing.T) {
-	path := t.TempDir()
+func TestSecondProcessIsTurnedAway(t *testing.T) {
+	path := used(t)
 	d := open(t, path)
-	if err := d.Settle(); err != nil {
-		t.Fatal(err)
+	refused(t, path, ErrInUse, fmt.Sprintf("process %d since", os.Getpid()))
+	done(t, d.Close())
+	open(t, path)
+}
+
+// What is lost must not look like what is empty.
+func TestLostPartIsRefused(t *testing.T) {
+	for _, part := range []string{"log", "store"} {
+		for _, how := range []string{"folder", "content"} {
+			t.Run(part+" "+how, func(t *testing.T) {
+				path := used(t)
+				lost := filepath.Join(path, part)
+				done(t, os.RemoveAll(lost))
+				if how == "content" {
+					done(t, os.Mkdir(lost, 0o700))
+				}
+				refused(t, path, ErrMissing, "the "+part+" is missing")
+				if _, err := os.Stat(filepath.Join(lost, "x")); err == nil {
+					t.Error("something was created in its place")
+				}
+			})
+		}
 	}
-	_ = d.Close()
-	if err := os.Remove(filepath.Join(path, "node")); err != nil {
-		t.Fatal(err)
+	t.Run("identity", func(t *testing.T) {
+		path := used(t)
+		done(t, os.Remove(filepath.Join(path, identityName)))
+		refused(t, path, ErrMissing, "no identity")
+	})
+}
+
+func TestIdentityThatCannotBeTrustedIsRefused(t *testing.T) {
+	rewrite := func(t *testing.T, change func(string) string) string {
+		path := used(t)
+		file := filepath.Join(path, identityName)
+		data, err := os.ReadFile(file)
+		done(t, err)
+		changed := change(string(data))
+		if changed == string(data) {
+			t.Fatal("nothing changed")
+		}
+		done(t, os.WriteFile(file, []byte(changed), 0o600))
+		return path
 	}
-	if _, err := Open(path); err == nil || !strings.Contains(err.Error(), "is missing") {
-		t.Errorf("Open says %v", err)
+	t.Run("newer", func(t *testing.T) {
+		path := rewrite(t, func(string) string { return `{"format": 2, "node": {"of": "another shape"}}` })
+		refused(t, path, ErrNewer, "says 2", "knows 1")
+	})
+	t.Run("another id", func(t *testing.T) {
+		path := rewrite(t, func(s string) string { return strings.Replace(s, `"node": "`, `"node": "0`, 1) })
+		refused(t, path, ErrDamaged)
+	})
+	t.Run("another state", func(t *testing.T) {
+		path := rewrite(t, func(s string) string { return strings.Replace(s, "in use", "new", 1) })
+		refused(t, path, ErrDamaged)
+	})
+	t.Run("torn", func(t *testing.T) {
+		path := rewrite(t, func(s string) string { return s[:len(s)/2] })
+		refused(t, path, ErrDamaged)
+	})
+	t.Run("empty", func(t *testing.T) {
+		refused(t, rewrite(t, func(string) string { return "" }), ErrDamaged)
+	})
+}
+
+func TestFileInPlaceOfTheFolder(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "data")
+	done(t, os.WriteFile(path, nil, 0o600))
+	if _, err := Open(path); err == nil {
+		t.Error("opened")
+	}
+	if _, err := Open(""); err == nil {
+		t.Error("opened nothing")
 	}
 }
