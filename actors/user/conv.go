@@ -68,11 +68,16 @@ func (s *State) Adopt(peer string, rows Rows) error {
 	if l.err != nil {
 		return fmt.Errorf("user: adopt peer: %w", l.err)
 	}
+	var last uint64
 	for i := range s.index {
 		it := &s.index[i]
 		if it.kind != itemInbound || it.peer != peer {
 			continue
 		}
+		if it.order <= last {
+			return fmt.Errorf("user: adopt peer: %w", damagedIf(true, "order %d after %d", it.order, last))
+		}
+		last = it.order
 		if _, gone := position(c.acked, it.order); gone || it.order <= c.delivered {
 			it.acked = true
 		}
@@ -91,8 +96,11 @@ func (c *conv) loadSender(suffix, v []byte) error {
 	if err := proto.Unmarshal(v, row); err != nil {
 		return err
 	}
-	snd := c.sender(binary.BigEndian.Uint32(suffix))
-	snd.row = row
+	n, err := number32(suffix)
+	if err != nil {
+		return err
+	}
+	c.sender(n).row = row
 	c.lastOrder = max(c.lastOrder, row.GetOrder())
 	return nil
 }
@@ -102,8 +110,8 @@ func (c *conv) loadResult(suffix, v []byte) error {
 	if err := proto.Unmarshal(v, &r); err != nil {
 		return err
 	}
-	if len(r.GetId()) != 16 {
-		return fmt.Errorf("result with an id of %d bytes", len(r.GetId()))
+	if len(suffix) != 5 || suffix[4] >= limits.IdempotencyWindow || len(r.GetId()) != 16 {
+		return damagedIf(true, "result under a suffix of %d bytes with an id of %d bytes", len(suffix), len(r.GetId()))
 	}
 	c.sender(binary.BigEndian.Uint32(suffix)).keep(suffix[4], result{[16]byte(r.GetId()), r.GetOrder(), r.GetTime()})
 	return nil

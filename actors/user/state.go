@@ -127,22 +127,16 @@ func (set Settings) Load(id string, rows Rows, attachments []Attachment) (*State
 		var r storepb.HeadRow
 		err := proto.Unmarshal(v, &r)
 		s.head = max(1, r.GetHead())
-		return err
+		return cmp.Or(err, damagedIf(s.head-1 > s.lastSeq, "head %d past seq %d", s.head, s.lastSeq))
 	})
 	l.each(mailbox.Block, nil, func(k, _ []byte) error { s.blocks[string(k)] = struct{}{}; return nil })
 	l.each(mailbox.Device, nil, s.loadDevice)
-	l.each(mailbox.Cursor, nil, func(k, v []byte) error {
-		var r storepb.Cursor
-		err := proto.Unmarshal(v, &r)
-		if d := s.device(binary.BigEndian.Uint32(k)); d != nil {
-			d.cursor = max(d.cursor, r.GetSeq())
-		}
-		return err
-	})
+	l.each(mailbox.Cursor, nil, s.loadCursor)
 	l.each(mailbox.Seen, nil, func(k, v []byte) error {
 		var r storepb.SeenRow
-		err := proto.Unmarshal(v, &r)
-		if d := s.device(binary.BigEndian.Uint32(k)); d != nil {
+		n, err := number32(k)
+		err = cmp.Or(err, proto.Unmarshal(v, &r))
+		if d := s.device(n); d != nil {
 			d.seen = max(d.seen, r.GetLastSeen())
 		}
 		return err
@@ -179,24 +173,59 @@ func (l *loader) one(kind mailbox.Kind, fn func(value []byte) error) {
 	l.each(kind, nil, func(_, v []byte) error { return fn(v) })
 }
 
-func (s *State) loadDevice(_, v []byte) error {
-	row := &storepb.DeviceRow{}
-	if err := proto.Unmarshal(v, row); err != nil {
-		return err
+// damagedIf is what a row that passed its checksum, and yet cannot have been
+// written, is reported as.
+func damagedIf(damaged bool, format string, args ...any) error {
+	if !damaged {
+		return nil
 	}
+	return fmt.Errorf("damaged: "+format, args...)
+}
+
+// number32 reads a suffix that is a device number.
+func number32(suffix []byte) (uint32, error) {
+	if len(suffix) != 4 {
+		return 0, damagedIf(true, "suffix of %d bytes is no device", len(suffix))
+	}
+	return binary.BigEndian.Uint32(suffix), nil
+}
+
+func (s *State) loadDevice(k, v []byte) error {
+	row := &storepb.DeviceRow{}
+	n, err := number32(k)
+	err = cmp.Or(err, proto.Unmarshal(v, row))
+	err = cmp.Or(err, damagedIf(row.GetDevice() != n, "device %d under key %d", row.GetDevice(), n))
+	err = cmp.Or(err, damagedIf(row.GetStart() > s.lastSeq, "device %d starts past seq %d", n, s.lastSeq))
 	s.devices = append(s.devices, &device{row: row, cursor: row.GetStart(), seen: row.GetLinked()})
-	slices.SortFunc(s.devices, func(a, b *device) int { return cmp.Compare(a.number(), b.number()) })
-	return nil
+	return err
+}
+
+func (s *State) loadCursor(k, v []byte) error {
+	var r storepb.Cursor
+	n, err := number32(k)
+	err = cmp.Or(err, proto.Unmarshal(v, &r))
+	err = cmp.Or(err, damagedIf(r.GetSeq() > s.lastSeq, "cursor %d past seq %d", r.GetSeq(), s.lastSeq))
+	if d := s.device(n); d != nil {
+		d.cursor = max(d.cursor, r.GetSeq())
+	}
+	return err
 }
 
 func (s *State) loadEntry(k, v []byte) error {
+	if len(k) != 8 {
+		return damagedIf(true, "entry with a suffix of %d bytes", len(k))
+	}
+	seq := binary.BigEndian.Uint64(k)
 	// Rows below the head are leftovers of a checkpoint that a crash cut short.
-	if binary.BigEndian.Uint64(k) < s.head {
+	if seq < s.head {
 		return nil
 	}
 	e := &storepb.Entry{}
 	if err := proto.Unmarshal(v, e); err != nil {
 		return err
+	}
+	if e.GetSeq() != seq || seq > s.lastSeq {
+		return damagedIf(true, "entry %d under key %d, last seq %d", e.GetSeq(), seq, s.lastSeq)
 	}
 	it := s.itemOf(e)
 	it.acked = s.ackedByAny(it)
