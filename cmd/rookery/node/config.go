@@ -1,0 +1,75 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/rookery-im/rookery/internal/limits"
+	"github.com/rookery-im/rookery/transport/auth"
+	"github.com/rookery-im/rookery/transport/session"
+)
+
+// Config of a node. DefaultConfig has all that need not be given.
+type Config struct {
+	// Data is the directory of everything that is kept.
+	Data string
+	// Listen is the address of clients; Admin that of metrics and
+	// administration, or the path of a socket file.
+	Listen, Admin string
+	// TLSCert and TLSKey are files; TLS is on where they are given.
+	TLSCert, TLSKey string
+	// Origins that browsers may call the REST API from; "*" is any.
+	Origins []string
+	// Echo serves GET /v1/ws/echo.
+	Echo bool
+	// Registration is "open", "invite" or "closed".
+	Registration string
+	// Shards of a new cluster.
+	Shards       uint32
+	TokenLife    time.Duration
+	TimeToLive   time.Duration
+	DrainTimeout time.Duration
+	// Login bounds registrations and logins, of each address and of each user.
+	Login   session.Rate
+	Session session.Config
+	Version string
+	Log     *slog.Logger
+}
+
+// DefaultConfig of a node.
+func DefaultConfig() Config {
+	return Config{
+		Registration: "open", Shards: 64,
+		TokenLife: limits.TokenLife, TimeToLive: limits.TimeToLive, DrainTimeout: limits.DrainTimeout,
+		Login:   session.Rate{PerSecond: auth.AccountsPerSecond, Burst: auth.AccountsBurst},
+		Session: session.DefaultConfig(),
+		Log:     slog.New(slog.DiscardHandler),
+	}
+}
+
+// Validate names every fault, each by its flag.
+func (c Config) Validate() error {
+	var errs []error
+	check := func(ok bool, format string, args ...any) {
+		if !ok {
+			errs = append(errs, fmt.Errorf(format, args...))
+		}
+	}
+	check(c.Data != "", "data: a directory is needed")
+	check(c.Listen != "", "listen: an address is needed")
+	check(c.Admin != "", "admin: an address or a socket file is needed")
+	check((c.TLSCert == "") == (c.TLSKey == ""), "tls-cert, tls-key: one is given without the other")
+	check(c.Registration == "open" || c.Registration == "invite" || c.Registration == "closed",
+		"registration: %q is none of open, invite, closed", c.Registration)
+	check(c.Shards >= 1 && c.Shards <= 4096, "shards: %d is not from 1 to 4096", c.Shards)
+	check(c.TokenLife > 0, "token-life: %v is not above 0", c.TokenLife)
+	check(c.TimeToLive > 0, "time-to-live: %v is not above 0", c.TimeToLive)
+	check(c.DrainTimeout > 0, "drain-timeout: %v is not above 0", c.DrainTimeout)
+	check(c.Login.PerSecond > 0 && c.Login.Burst > 0, "rate-login: %g/%d is not above 0", c.Login.PerSecond, c.Login.Burst)
+	if err := c.Session.Validate(); err != nil {
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,23 @@
+// Package node wires one node together and runs its loop. It is the only place
+// that knows all parts; each part knows the others by interfaces of its own.
+//
+// # Goroutines
+//
+//	loop           sockets, sessions, actors, shards, log: everything hot
+//	net/http       a goroutine per request; upgrades hand the socket to the loop
+//	committer      syncs the log while the disk is slow (cluster/shard)
+//	checkpoint     writes what the store holds in memory to Badger (cluster/shard)
+//	upkeep         Badger's housekeeping, hourly
+//	passwords      a bounded number of argon2id workers (transport/auth)
+//	TLS            one per connection, for reading (transport/conns)
+//
+// They reach the loop by conns.Post alone.
+//
+// # A round of the loop
+//
+//	poll       read sockets; sessions tell actors; actors fill their shard's batch
+//	mail       steps between shards of this node
+//	flush      batches are proposed
+//	raft       one append, one sync, apply, release of effects
+//	flush      one message and one write per connection
+package node

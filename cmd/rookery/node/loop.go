@@ -1,0 +1,161 @@
+package node
+
+import (
+	"time"
+
+	"github.com/rookery-im/rookery/transport/conns"
+	"github.com/rookery-im/rookery/transport/frames"
+	"github.com/rookery-im/rookery/transport/session"
+	"github.com/rookery-im/rookery/transport/ws"
+)
+
+// The loop's periods.
+const (
+	raftTick  = 100 * time.Millisecond
+	hostTick  = 10 * time.Millisecond // while a shard has lazy work
+	quietTick = 100 * time.Millisecond
+	sweepTick = 250 * time.Millisecond
+	upkeep    = time.Hour
+)
+
+// run is the loop. It ends when stop is closed, or the node can no longer accept.
+func (n *Node) run() {
+	defer close(n.done)
+	due := timers{now: time.Now()}
+	for {
+		if err := n.conns.Poll(n.patience()); err != nil {
+			n.fail(wrap("poll", err))
+		}
+		due.now = time.Now()
+		n.tick(&due)
+		n.router.deliver()
+		for _, s := range n.shards {
+			s.Flush()
+		}
+		// Where the log is broken nothing is accepted any more, and the node
+		// stays up to say so: see observe.
+		_ = n.set.Round()
+		n.sessions.Flush()
+		n.conns.Flush()
+		if n.ended() {
+			return
+		}
+	}
+}
+
+func (n *Node) ended() bool {
+	select {
+	case <-n.stop:
+		return true
+	default:
+		return n.failed.Load() != nil
+	}
+}
+
+// timers are the next times of what is done periodically.
+type timers struct {
+	now, raft, host, sweep time.Time
+}
+
+func (t *timers) over(next *time.Time, every time.Duration) bool {
+	if t.now.Before(*next) {
+		return false
+	}
+	*next = t.now.Add(every)
+	return true
+}
+
+func (n *Node) tick(due *timers) {
+	if due.over(&due.raft, raftTick) {
+		n.set.Tick()
+		n.control.Tick()
+	}
+	if due.over(&due.host, hostTick) {
+		for _, s := range n.shards {
+			s.Tick()
+		}
+	}
+	if due.over(&due.sweep, sweepTick) {
+		n.sessions.Sweep()
+		n.observe()
+	}
+}
+
+// patience is how long Poll may wait: not at all while there is work that
+// needs no event, a lazy batch's time while one is open.
+func (n *Node) patience() time.Duration {
+	if len(n.router.queue) > 0 || n.set.Pending() {
+		return 0
+	}
+	for _, s := range n.shards {
+		if s.Pending() {
+			return hostTick
+		}
+	}
+	return quietTick
+}
+
+// observe keeps what other goroutines ask for.
+func (n *Node) observe() {
+	err := n.set.Err()
+	if err == nil {
+		for _, s := range n.shards {
+			if !s.Leading() {
+				err = errNotLeading
+				break
+			}
+		}
+	}
+	if err == nil {
+		err = n.control.Err()
+	}
+	if err == nil && !n.control.Ready() {
+		err = errNoControl
+	}
+	n.readiness.Store(&readiness{err})
+}
+
+// handler is the connections' view of the sessions.
+type handler struct{ n *Node }
+
+func (h handler) Opened(id conns.ID, info conns.Info) {
+	enc := frames.JSON
+	if info.Subprotocol == ws.Protobuf {
+		enc = frames.Protobuf
+	}
+	h.n.sessions.Opened(uint64(id), enc, info.Token)
+	h.n.conns.SetDeadline(id, time.Now().Add(helloTimeout), session.CloseUnauthenticated)
+}
+
+func (h handler) Message(id conns.ID, _ conns.Opcode, data []byte) {
+	h.n.sessions.Message(uint64(id), data)
+}
+
+func (h handler) Drained(id conns.ID) { h.n.sessions.Drained(uint64(id)) }
+
+func (h handler) Closed(id conns.ID, _ uint16, _ error) { h.n.sessions.Closed(uint64(id)) }
+
+// sockets is the sessions' view of the connections.
+type sockets struct{ *conns.Conns }
+
+func (s sockets) Send(conn uint64, data []byte) { s.Conns.Send(conns.ID(conn), data) }
+func (s sockets) Pending(conn uint64) int       { return s.Conns.Pending(conns.ID(conn)) }
+
+func (s sockets) Read(conn uint64, r session.Reading) {
+	if r == session.Pause {
+		s.Pause(conns.ID(conn))
+		return
+	}
+	s.Resume(conns.ID(conn))
+}
+
+func (s sockets) Admit(conn uint64, heartbeat time.Duration, expires time.Time) {
+	id := conns.ID(conn)
+	s.Authenticated(id)
+	s.SetHeartbeat(id, heartbeat)
+	s.SetDeadline(id, expires, session.CloseUnauthenticated)
+}
+
+func (s sockets) Close(conn uint64, code uint16, reason string) {
+	s.Conns.Close(conns.ID(conn), code, reason)
+}

@@ -1,0 +1,310 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/rookery-im/rookery/actors/host"
+	"github.com/rookery-im/rookery/actors/user"
+	"github.com/rookery-im/rookery/cluster/control"
+	"github.com/rookery-im/rookery/cluster/placement"
+	"github.com/rookery-im/rookery/cluster/shard"
+	"github.com/rookery-im/rookery/internal/limits"
+	"github.com/rookery-im/rookery/persistence/datadir"
+	"github.com/rookery-im/rookery/persistence/mailbox"
+	"github.com/rookery-im/rookery/persistence/raftlog"
+	"github.com/rookery-im/rookery/persistence/store"
+	"github.com/rookery-im/rookery/transport/auth"
+	"github.com/rookery-im/rookery/transport/conns"
+	"github.com/rookery-im/rookery/transport/session"
+)
+
+const helloTimeout = limits.HelloTimeout
+
+var (
+	errNotLeading = errors.New("a shard has no leader yet")
+	errNoControl  = errors.New("group 0 is not ready yet")
+	errDraining   = errors.New("the node is draining")
+)
+
+// readiness is why the node does not serve, or nil in it.
+type readiness struct{ err error }
+
+// Node is a running node.
+type Node struct {
+	// Immutable after Start.
+	cfg      Config
+	registry *prometheus.Registry
+	clock    *clock
+	dir      *datadir.Dir
+	log      *raftlog.Log
+	store    *store.Store
+	set      *shard.Set
+	control  *control.Control
+	shards   map[uint32]*host.Shard
+	conns    *conns.Conns
+	sessions *session.Gateway
+	router   *router
+	rest     *backend
+	tokens   *auth.Tokens
+	password *auth.Passwords
+	clients  *http.Server
+	admin    *http.Server
+	listen   net.Listener
+	manage   net.Listener
+	cancel   context.CancelFunc
+	running  sync.WaitGroup
+
+	// Ends of the loop: stop asks for it, done says it.
+	stop, done chan struct{}
+	stopOnce   sync.Once
+
+	// Atomic.
+	readiness atomic.Pointer[readiness]
+	failed    atomic.Pointer[readiness]
+	draining  atomic.Bool
+}
+
+// Start opens the data, brings up every shard, and serves. What it started is
+// stopped again where it fails.
+func Start(cfg Config) (*Node, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	n := &Node{
+		cfg: cfg, registry: prometheus.NewRegistry(), clock: newClock(cfg.Log), shards: map[uint32]*host.Shard{},
+		router: &router{}, stop: make(chan struct{}), done: make(chan struct{}),
+	}
+	n.readiness.Store(&readiness{errNotLeading})
+	if err := n.open(); err != nil {
+		n.close()
+		return nil, err
+	}
+	go n.run()
+	if err := n.serve(); err != nil {
+		n.end()
+		n.close()
+		return nil, err
+	}
+	return n, nil
+}
+
+// open builds everything, bottom up; nothing runs yet but what the parts need.
+func (n *Node) open() error {
+	steps := []func() error{n.openData, n.openTransport, n.openShards, n.openSessions}
+	for _, step := range steps {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (n *Node) openData() error {
+	var err error
+	if n.dir, err = datadir.Open(n.cfg.Data); err != nil {
+		return err
+	}
+	missing, presence := raftlog.Create, store.MayCreate
+	if !n.dir.New() {
+		missing, presence = raftlog.Refuse, store.MustExist
+	}
+	if n.log, err = raftlog.Open(raftlog.Config{
+		Dir: n.dir.Log(), Missing: missing, Metrics: raftlog.NewMetrics(n.registry), Logger: n.cfg.Log.With("part", "raftlog"),
+	}); err != nil {
+		return err
+	}
+	n.store, err = store.Open(store.Config{
+		Dir: n.dir.Store(), Presence: presence, Split: mailbox.Part, Metrics: store.NewMetrics(n.registry), Logger: n.cfg.Log.With("part", "store"),
+	})
+	return err
+}
+
+func (n *Node) openTransport() error {
+	var err error
+	n.conns, err = conns.New(conns.Config{
+		Echo: n.cfg.Echo, Heartbeat: n.cfg.Session.Heartbeat,
+		Log: n.cfg.Log.With("part", "conns"), Metrics: conns.NewMetrics(n.registry),
+	}, handler{n})
+	return err
+}
+
+func (n *Node) openShards() error {
+	log := shard.SegmentLog{Log: n.log}
+	count := shard.Shards(log)
+	if count == 0 {
+		count = n.cfg.Shards
+	} else if count != n.cfg.Shards {
+		n.cfg.Log.Info("the data directory was created with another number of shards", "shards", count)
+	}
+	var err error
+	if n.control, err = control.New(control.Config{Store: n.store, Shards: count, Logger: n.cfg.Log.With("part", "control")}); err != nil {
+		return err
+	}
+	groups := map[uint32]shard.Machine{0: n.control}
+	system := host.NewSystem()
+	gate := &gateway{lived: func(user string, s uint32) bool { return placement.ShardOf(user, count) == s }}
+	n.rest = newBackend(n.conns.Post, n.tellUser(count))
+	gate.rest = n.rest
+	metrics := host.NewMetrics(n.registry)
+	settings := user.Settings{TimeToLive: n.cfg.TimeToLive}
+	for id := uint32(1); id <= count; id++ {
+		s, err := host.New(host.Config{
+			Shard: id, Space: mailbox.Space{Shard: id}, System: system, Store: n.store, Gateway: gate, Router: n.router,
+			ShardOf: func(user string) uint32 { return placement.ShardOf(user, count) },
+			Load: func(id string, rows user.Rows, att []user.Attachment) (host.Core, error) {
+				return settings.Load(id, rows, att)
+			},
+			Now: n.clock.millis, Expiry: n.clock.expiry, Fail: n.fail,
+			Log: n.cfg.Log.With("part", "host"), Metrics: metrics,
+		})
+		if err != nil {
+			return err
+		}
+		n.shards[id], groups[id] = s, s
+	}
+	n.router.shards = n.shards
+	if n.set, err = shard.New(shard.Config{
+		Log: log, Store: storeAdapter{n.store}, Groups: groups, Post: n.conns.Post,
+		Logger: n.cfg.Log.With("part", "shard"), Metrics: shard.NewMetrics(n.registry),
+	}); err != nil {
+		return err
+	}
+	if err := n.dir.Established(); err != nil {
+		return err
+	}
+	n.control.Attach(n.set.Group(0))
+	for id, s := range n.shards {
+		s.Bind(n.set.Group(id))
+	}
+	n.sessions, err = session.New(n.cfg.Session.Named(n.dir.Node()), sockets{n.conns}, tellFunc(n.tellUser(count)), n, time.Now,
+		n.cfg.Log.With("part", "session"), session.NewMetrics(n.registry))
+	gate.sessions = n.sessions
+	return err
+}
+
+type tellFunc func(user string, msg any) error
+
+func (f tellFunc) Tell(user string, msg any) error { return f(user, msg) }
+
+// tellUser hands a message to the user's actor; loop only.
+func (n *Node) tellUser(count uint32) func(string, any) error {
+	return func(user string, msg any) error {
+		return n.shards[placement.ShardOf(user, count)].Tell(user, msg)
+	}
+}
+
+// openSessions makes what checks who somebody is.
+func (n *Node) openSessions() error {
+	metrics := auth.NewMetrics(n.registry)
+	var err error
+	if n.password, err = auth.NewPasswords(auth.PasswordsConfig{Metrics: metrics}); err != nil {
+		return err
+	}
+	keys := clusterKeys{n.control}
+	n.tokens, err = auth.NewTokens(auth.TokensConfig{
+		Cluster: "rookery", Keys: keys, Life: n.cfg.TokenLife, Metrics: metrics,
+	})
+	if err != nil {
+		return err
+	}
+	return n.openHTTP(metrics)
+}
+
+// Identify is for sessions.
+func (n *Node) Identify(token string) (session.Identity, error) {
+	c, err := n.tokens.Verify(token)
+	if err != nil {
+		return session.Identity{}, err
+	}
+	return session.Identity{User: c.User, Device: c.Device, Expires: c.Expires}, nil
+}
+
+// clusterKeys are group 0's keys as the tokens want them.
+type clusterKeys struct{ control *control.Control }
+
+func (k clusterKeys) Signing() (auth.Key, bool) {
+	key, ok := k.control.Keys().Signing()
+	return auth.Key(key), ok
+}
+
+func (k clusterKeys) Lookup(id string) (auth.Key, bool) {
+	key, ok := k.control.Keys().Lookup(id)
+	return auth.Key(key), ok
+}
+
+// fail notes why the node cannot go on, and ends the loop.
+func (n *Node) fail(err error) {
+	if n.failed.CompareAndSwap(nil, &readiness{err}) {
+		n.cfg.Log.Error("the node fails", "err", err)
+		n.readiness.Store(&readiness{err})
+	}
+}
+
+// Ready says why the node does not serve.
+func (n *Node) Ready() error {
+	if n.draining.Load() {
+		return errDraining
+	}
+	if r := n.failed.Load(); r != nil {
+		return r.err
+	}
+	return n.readiness.Load().err
+}
+
+// Done is closed when the node has failed for good.
+func (n *Node) Done() <-chan struct{} { return n.done }
+
+// Err is why.
+func (n *Node) Err() error {
+	if r := n.failed.Load(); r != nil {
+		return r.err
+	}
+	return nil
+}
+
+// Addr of clients, AdminAddr of administration.
+func (n *Node) Addr() string      { return n.listen.Addr().String() }
+func (n *Node) AdminAddr() string { return n.manage.Addr().String() }
+
+// TLS says whether clients speak it.
+func (n *Node) TLS() bool { return n.cfg.TLSCert != "" }
+
+// end stops the loop and waits for it.
+func (n *Node) end() {
+	n.stopOnce.Do(func() { close(n.stop) })
+	n.conns.Post(func() {})
+	<-n.done
+}
+
+// close gives everything back, top down.
+func (n *Node) close() error {
+	var errs []error
+	if n.cancel != nil {
+		n.cancel()
+	}
+	n.running.Wait()
+	if n.set != nil {
+		n.set.Close()
+	}
+	if n.conns != nil {
+		errs = append(errs, wrap("close connections", n.conns.Stop()))
+	}
+	if n.store != nil {
+		errs = append(errs, wrap("close the store", n.store.Close()))
+	}
+	if n.log != nil {
+		errs = append(errs, wrap("close the log", n.log.Close()))
+	}
+	if n.dir != nil {
+		errs = append(errs, wrap("close the data directory", n.dir.Close()))
+	}
+	return errors.Join(errs...)
+}
