@@ -196,7 +196,9 @@ func (t *turn) unseen(d *device, m *nodepb.Read) bool {
 // ownReceipt tells this user's other devices what one of them has read.
 func (t *turn) ownReceipt(peer string, reader uint32) {
 	c := t.convs[peer]
-	t.receive(&storepb.Receipt{Peer: peer, By: t.id, Delivered: c.delivered, Read: c.read}, reader)
+	t.receive(&storepb.Receipt{
+		Peer: peer, By: t.id, Delivered: c.delivered, Read: c.read, Undelivered: below(c.undelivered, c.delivered),
+	}, reader)
 }
 
 // receive puts a receipt into the mailbox in the place of the one before it.
