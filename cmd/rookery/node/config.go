@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/rookery-im/rookery/cluster/shard"
 	"github.com/rookery-im/rookery/internal/limits"
 	"github.com/rookery-im/rookery/transport/auth"
 	"github.com/rookery-im/rookery/transport/session"
@@ -31,6 +32,9 @@ type Config struct {
 	TokenLife    time.Duration
 	TimeToLive   time.Duration
 	DrainTimeout time.Duration
+	// CheckpointEvery is how long what was applied may stay in memory and log
+	// alone; more often means less to replay and more written.
+	CheckpointEvery time.Duration
 	// Login bounds registrations and logins, of each address and of each user.
 	Login   session.Rate
 	Session session.Config
@@ -43,6 +47,7 @@ func DefaultConfig() Config {
 	return Config{
 		Registration: "open", Shards: 64,
 		TokenLife: limits.TokenLife, TimeToLive: limits.TimeToLive, DrainTimeout: limits.DrainTimeout,
+		CheckpointEvery: shard.DefaultCheckpointEvery,
 		Login:   session.Rate{PerSecond: auth.AccountsPerSecond, Burst: auth.AccountsBurst},
 		Session: session.DefaultConfig(),
 		Log:     slog.New(slog.DiscardHandler),
@@ -67,6 +72,7 @@ func (c Config) Validate() error {
 	check(c.TokenLife > 0, "token-life: %v is not above 0", c.TokenLife)
 	check(c.TimeToLive > 0, "time-to-live: %v is not above 0", c.TimeToLive)
 	check(c.DrainTimeout > 0, "drain-timeout: %v is not above 0", c.DrainTimeout)
+	check(c.CheckpointEvery > 0, "checkpoint-every: %v is not above 0", c.CheckpointEvery)
 	check(c.Login.PerSecond > 0 && c.Login.Burst > 0, "rate-login: %g/%d is not above 0", c.Login.PerSecond, c.Login.Burst)
 	if err := c.Session.Validate(); err != nil {
 		errs = append(errs, err)
