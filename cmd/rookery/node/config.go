@@ -48,9 +48,9 @@ func DefaultConfig() Config {
 		Registration: "open", Shards: 64,
 		TokenLife: limits.TokenLife, TimeToLive: limits.TimeToLive, DrainTimeout: limits.DrainTimeout,
 		CheckpointEvery: shard.DefaultCheckpointEvery,
-		Login:   session.Rate{PerSecond: auth.AccountsPerSecond, Burst: auth.AccountsBurst},
-		Session: session.DefaultConfig(),
-		Log:     slog.New(slog.DiscardHandler),
+		Login:           session.Rate{PerSecond: auth.AccountsPerSecond, Burst: auth.AccountsBurst},
+		Session:         session.DefaultConfig(),
+		Log:             slog.New(slog.DiscardHandler),
 	}
 }
 

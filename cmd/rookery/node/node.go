@@ -174,7 +174,7 @@ func (n *Node) openShards() error {
 	if n.set, err = shard.New(shard.Config{
 		Log: log, Store: storeAdapter{n.store}, Groups: groups, Post: n.conns.Post,
 		CheckpointEvery: n.cfg.CheckpointEvery,
-		Logger: n.cfg.Log.With("part", "shard"), Metrics: shard.NewMetrics(n.registry),
+		Logger:          n.cfg.Log.With("part", "shard"), Metrics: shard.NewMetrics(n.registry),
 	}); err != nil {
 		return err
 	}
