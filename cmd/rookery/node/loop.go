@@ -112,6 +112,11 @@ func (n *Node) observe() {
 	if err == nil && !n.control.Ready() {
 		err = errNoControl
 	}
+	if err == nil && !n.replayed {
+		// Every group leads, so each has applied all that its log held.
+		n.replayed = true
+		n.store.Replayed()
+	}
 	n.readiness.Store(&readiness{err})
 }
 

@@ -66,6 +66,9 @@ type Node struct {
 	stop, done chan struct{}
 	stopOnce   sync.Once
 
+	// Owned by the loop.
+	replayed bool
+
 	// Atomic.
 	readiness atomic.Pointer[readiness]
 	failed    atomic.Pointer[readiness]
