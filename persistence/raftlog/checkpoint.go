@@ -92,8 +92,7 @@ func (g *Group) own(c Checkpoint) Checkpoint {
 }
 
 // dropSegments removes, oldest first, the segments before the first one that
-// some group still needs. What was synced last lies in none of them, so that
-// the state frame of the oldest that stays is durable.
+// some group still needs. The oldest that stays has a durable state frame.
 func (l *Log) dropSegments() error {
 	l.mu.Lock()
 	if l.failed != nil {
@@ -101,6 +100,9 @@ func (l *Log) dropSegments() error {
 		return l.failed
 	}
 	needed := l.synced.seg
+	if l.synced.off == segmentHeader {
+		needed-- // nothing was written to the newest yet
+	}
 	for _, g := range l.order {
 		if len(g.places) > 0 {
 			needed = min(needed, g.places[0].at.seg)

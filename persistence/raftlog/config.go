@@ -44,6 +44,8 @@ type Config struct {
 	Disk    Disk         // instead of Dir
 	Metrics *Metrics     // nil: not counted
 	Logger  *slog.Logger // nil: silent
+
+	spawn func(func()) // runs what prepares segments; tests run it in line
 }
 
 const (
@@ -63,6 +65,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Metrics == nil {
 		c.Metrics = NewMetrics(nil)
+	}
+	if c.spawn == nil {
+		c.spawn = func(f func()) { go f() }
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

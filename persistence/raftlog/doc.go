@@ -27,7 +27,7 @@
 //
 //	update       one group's hard state and consecutive entries
 //	state        every group's hard state, checkpoint and last index;
-//	             the first frame of each segment
+//	             the first frame of each segment that holds any
 //	checkpoint   checkpoints saved together
 //	seal         the last frame of a segment; its successor exists
 //

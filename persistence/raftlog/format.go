@@ -116,6 +116,9 @@ func (f frames) readFrame(b []byte, at position) (head, []byte, bool) {
 // into it from the front. No word at the edge of a frame is zero when written;
 // a body may hold zeros, which costs certainty only for that frame.
 func (f frames) torn(seg []byte, off int, seq uint32) bool {
+	if off+word <= len(seg) && isZero(seg[off:off+word]) {
+		return true
+	}
 	end := off + headBytes
 	if h, ok := f.readHead(seg[off:], position{seq, uint32(off)}); ok {
 		end = off + frameBytes(h.body)

@@ -216,12 +216,12 @@ func (l *Log) write() (position, error) {
 		return position{}, fmt.Errorf("%w: %d bytes", ErrTooLarge, len(l.buf))
 	}
 	s := l.segments[len(l.segments)-1]
-	skip := 0
-	if uint64(s.end)+uint64(len(l.buf))+uint64(sealBytes) > uint64(s.size) {
-		var err error
-		if s, skip, err = l.roll(s); err != nil {
-			return position{}, l.fail(err)
-		}
+	state, err := l.beginSegment(s)
+	if err == nil && uint64(s.end)+uint64(len(l.buf))+uint64(sealBytes) > uint64(s.size) {
+		s, state, err = l.roll(s, state)
+	}
+	if err != nil {
+		return position{}, l.fail(err)
 	}
 	base := position{s.seq, s.end}
 	l.frames.stamp(l.buf, base, l.synced)
@@ -234,22 +234,38 @@ func (l *Log) write() (position, error) {
 	if l.spare == nil && s.end > s.size/2 {
 		l.prepare(s.seq + 1)
 	}
-	return position{base.seg, base.off + uint32(skip)}, nil
+	return position{base.seg, base.off + uint32(state)}, nil
 }
 
-// roll seals s and goes on in the next segment, with the state frame put
-// before what is in buf. It returns the size of that frame.
-func (l *Log) roll(s *segment) (*segment, int, error) {
-	state := make([]groupState, len(l.order))
-	for i, g := range l.order {
-		state[i] = g.state()
+// beginSegment puts the state frame before what is in buf, if s is empty. It
+// returns the size of that frame.
+func (l *Log) beginSegment(s *segment) (int, error) {
+	if s.end != segmentHeader {
+		return 0, nil
 	}
-	b, err := appendState(openFrame(nil), state)
+	groups := make([]groupState, len(l.order))
+	for i, g := range l.order {
+		groups[i] = g.state()
+	}
+	b, err := appendState(openFrame(nil), groups)
 	if err != nil {
-		return nil, 0, fmt.Errorf("raftlog: encode state: %w", err)
+		return 0, fmt.Errorf("raftlog: encode state: %w", err)
 	}
 	b = closeFrame(b, 0)
-	next, err := l.nextSegment(s.seq+1, len(b)+len(l.buf))
+	l.buf = slices.Concat(b, l.buf)
+	return len(b), nil
+}
+
+// roll seals s and goes on in the next segment. If s is empty, and too small
+// for what is in buf, then a seal is all that comes into it.
+func (l *Log) roll(s *segment, state int) (*segment, int, error) {
+	if state == 0 {
+		var err error
+		if state, err = l.beginSegment(&segment{end: segmentHeader}); err != nil {
+			return nil, 0, err
+		}
+	}
+	next, err := l.nextSegment(s.seq+1, len(l.buf))
 	if err != nil {
 		return nil, 0, err
 	}
@@ -261,8 +277,7 @@ func (l *Log) roll(s *segment) (*segment, int, error) {
 	s.end += uint32(len(seal))
 	l.segments = append(l.segments, next)
 	l.cfg.Metrics.segments.Set(float64(len(l.segments)))
-	l.buf = slices.Concat(b, l.buf)
-	return next, len(b), nil
+	return next, state, nil
 }
 
 // prepare begins to make the next segment, so that the round that needs it
@@ -270,13 +285,13 @@ func (l *Log) roll(s *segment) (*segment, int, error) {
 func (l *Log) prepare(seq uint32) {
 	sp := &spare{done: make(chan struct{})}
 	l.spare = sp
-	go func() {
+	l.cfg.spawn(func() {
 		defer close(sp.done)
 		sp.segment, sp.err = createSegment(l.disk, l.frames.log, seq, uint32(l.cfg.SegmentBytes))
 		if sp.err != nil {
 			l.cfg.Logger.Error("raft log: the next segment cannot be made; the log breaks when this one is full", "error", sp.err)
 		}
-	}()
+	})
 }
 
 // nextSegment returns an empty segment with room for n bytes of frames.
@@ -421,9 +436,7 @@ func (l *Log) Close() error {
 		return nil
 	}
 	if err == nil {
-		if err = l.marks.file.Sync(); err != nil {
-			err = fmt.Errorf("raftlog: sync %s: %w", logFile, err)
-		}
+		err = l.marks.sync()
 	}
 	l.failed = ErrClosed
 	return errors.Join(err, l.closeFiles())

@@ -45,27 +45,31 @@ type mark struct {
 }
 
 func (m mark) encode(b []byte, log uint64) {
-	binary.LittleEndian.PutUint64(b[4:], m.count)
-	binary.LittleEndian.PutUint32(b[12:], m.synced.seg)
-	binary.LittleEndian.PutUint32(b[16:], m.synced.off)
-	binary.LittleEndian.PutUint32(b[20:], 0)
-	binary.LittleEndian.PutUint32(b, markSum(b, log))
+	binary.LittleEndian.PutUint64(b, m.count)
+	binary.LittleEndian.PutUint32(b[8:], m.synced.seg)
+	binary.LittleEndian.PutUint32(b[12:], m.synced.off)
+	binary.LittleEndian.PutUint32(b[16:], markSum(b, log))
+	binary.LittleEndian.PutUint32(b[20:], footMagic)
 }
 
 func markSum(b []byte, log uint64) uint32 {
-	return crc32.Update(uint32(log), castagnoli, b[4:markBytes])
+	return crc32.Update(uint32(log), castagnoli, b[:16])
 }
 
 func decodeMark(b []byte, log uint64) (mark, bool) {
-	if binary.LittleEndian.Uint32(b) != markSum(b, log) {
+	if binary.LittleEndian.Uint32(b[16:]) != markSum(b, log) || binary.LittleEndian.Uint32(b[20:]) != footMagic {
 		return mark{}, false
 	}
 	m := mark{
-		count:  binary.LittleEndian.Uint64(b[4:]),
-		synced: position{binary.LittleEndian.Uint32(b[12:]), binary.LittleEndian.Uint32(b[16:])},
+		count:  binary.LittleEndian.Uint64(b),
+		synced: position{binary.LittleEndian.Uint32(b[8:]), binary.LittleEndian.Uint32(b[12:])},
 	}
 	return m, m.count > 0
 }
+
+// neverWritten tells a slot whose first mark did not arrive in full, or an
+// identity, from one that was damaged.
+func neverWritten(slot []byte) bool { return isZero(slot[len(slot)-word:]) }
 
 // marks writes the sync marks of an open log.
 type marks struct {
@@ -81,6 +85,32 @@ func (m *marks) write(synced position) error {
 	if m.last.synced == synced {
 		return nil
 	}
+	return m.put(synced)
+}
+
+// stand writes both marks, durably, one after the other. From then on a crash
+// can tear one at most: the other one was written in full before, even if the
+// disk still has its older version.
+func (m *marks) stand(synced position) error {
+	for range 2 {
+		if err := m.put(synced); err != nil {
+			return err
+		}
+		if err := m.sync(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (m *marks) sync() error {
+	if err := m.file.Sync(); err != nil {
+		return fmt.Errorf("raftlog: sync %s: %w", logFile, err)
+	}
+	return nil
+}
+
+func (m *marks) put(synced position) error {
 	next := mark{m.last.count + 1, synced}
 	next.encode(m.buf[:], m.log)
 	off := int64(page * (1 + next.count%2))
@@ -97,16 +127,17 @@ func readMarks(f File, content []byte) (m *marks, begun bool, err error) {
 	damaged := func(off int64, reason string) error {
 		return &DamagedError{File: logFile, Offset: off, Reason: reason}
 	}
+	if len(content) == 0 {
+		return nil, false, nil
+	}
 	if len(content) != logBytes {
-		if isZero(content) {
-			return nil, false, nil
-		}
 		return nil, false, damaged(int64(len(content)), "the file has the wrong size")
 	}
 	slots := [2][]byte{content[page : page+markBytes], content[2*page : 2*page+markBytes]}
+	unmarked := neverWritten(slots[0]) && neverWritten(slots[1])
 	log, reason := decodeIdentity(content)
 	if reason != "" {
-		if isZero(content) {
+		if unmarked && neverWritten(content[:identityBytes]) {
 			return nil, false, nil
 		}
 		return nil, false, damaged(0, reason)
@@ -120,7 +151,7 @@ func readMarks(f File, content []byte) (m *marks, begun bool, err error) {
 	if m.last.count > 0 {
 		return m, true, nil
 	}
-	if isZero(slots[0]) && isZero(slots[1]) {
+	if unmarked {
 		return nil, false, nil
 	}
 	return nil, false, damaged(page, "no sync mark checks")

@@ -151,19 +151,8 @@ func (l *Log) create() error {
 	}
 	l.segments = []*segment{s}
 	l.synced = position{s.seq, s.end}
-	// The state frame of the first segment says that there are no groups.
-	if l.buf, err = appendState(openFrame(l.buf[:0]), nil); err != nil {
+	if err := l.marks.stand(l.synced); err != nil {
 		return err
-	}
-	l.buf = closeFrame(l.buf, 0)
-	if _, err := l.write(); err != nil {
-		return err
-	}
-	if err := l.Sync(); err != nil {
-		return err
-	}
-	if err := f.Sync(); err != nil {
-		return fmt.Errorf("raftlog: sync %s: %w", logFile, err)
 	}
 	l.cfg.Metrics.segments.Set(1)
 	l.cfg.Logger.Info("raft log begun", "dir", l.cfg.Dir)

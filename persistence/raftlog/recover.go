@@ -11,6 +11,8 @@ type recovery struct {
 	known position // up to here the log is known to have been synced
 	buf   []byte
 
+	started bool // a state frame was read
+
 	end  position // first frame that does not check
 	torn int      // bytes cut off there
 }
@@ -27,7 +29,7 @@ func (l *Log) recover(seqs []uint32) error {
 		}
 	}
 	for i, seq := range seqs {
-		sealed, err := r.segment(seq, i == 0)
+		sealed, err := r.segment(seq)
 		if err != nil {
 			return err
 		}
@@ -45,8 +47,12 @@ func (l *Log) recover(seqs []uint32) error {
 		return err
 	}
 	// What was found may never have been synced, but raft takes it as durable.
-	l.synced = position{}
-	if err := l.Sync(); err != nil {
+	if err := syncSegments(l.segments); err != nil {
+		return err
+	}
+	last := l.segments[len(l.segments)-1]
+	l.synced = position{last.seq, last.end}
+	if err := l.marks.stand(l.synced); err != nil {
 		return err
 	}
 	l.cfg.Metrics.segments.Set(float64(len(l.segments)))
@@ -57,7 +63,7 @@ func (l *Log) recover(seqs []uint32) error {
 
 // segment replays one segment and reports whether it ends in a seal. If not,
 // the log ends there.
-func (r *recovery) segment(seq uint32, oldest bool) (sealed bool, err error) {
+func (r *recovery) segment(seq uint32) (sealed bool, err error) {
 	l := r.log
 	f, err := l.disk.Open(segmentName(seq))
 	if err != nil {
@@ -77,7 +83,10 @@ func (r *recovery) segment(seq uint32, oldest bool) (sealed bool, err error) {
 		at := position{seq, s.end}
 		h, body, ok := l.frames.readFrame(r.buf[s.end:], at)
 		if !ok {
-			return false, r.endAt(s)
+			if err := r.endAt(s); err != nil {
+				return false, err
+			}
+			return false, r.rewrite(s)
 		}
 		if at.before(h.synced) {
 			return false, s.damaged(s.end, "a record claims that what follows it was synced")
@@ -87,12 +96,14 @@ func (r *recovery) segment(seq uint32, oldest bool) (sealed bool, err error) {
 		}
 		first := s.end == segmentHeader
 		s.end += uint32(frameBytes(h.body))
-		if first != (body[0] == kindState) {
+		// A segment that was too small for the first write holds a seal only.
+		empty := first && body[0] == kindSeal
+		if first != (body[0] == kindState) && !empty {
 			return false, s.damaged(at.off, "a state record in the wrong place, or none")
 		}
 		switch body[0] {
 		case kindState:
-			reason = r.state(body, oldest)
+			reason = r.state(body)
 		case kindUpdate:
 			reason = r.update(body, at)
 		case kindCheckpoint:
@@ -110,7 +121,24 @@ func (r *recovery) segment(seq uint32, oldest bool) (sealed bool, err error) {
 			return false, s.damaged(at.off, reason)
 		}
 	}
-	return true, nil
+	return true, r.rewrite(s)
+}
+
+// rewrite writes again what may never have been synced. After a sync that
+// failed the page cache can hold as clean what the disk does not have; syncing
+// that would do nothing, and say that it is durable.
+func (r *recovery) rewrite(s *segment) error {
+	from := uint32(segmentHeader)
+	if r.known.seg == s.seq {
+		from = max(from, r.known.off)
+	}
+	if r.known.seg > s.seq || from >= s.end {
+		return nil
+	}
+	if _, err := s.file.WriteAt(r.buf[from:s.end], int64(from)); err != nil {
+		return fmt.Errorf("raftlog: rewrite the end of %s: %w", segmentName(s.seq), err)
+	}
+	return nil
 }
 
 // endAt decides whether the frame at the end of s, which does not check, may
@@ -161,8 +189,15 @@ func (r *recovery) cut(later []uint32) error {
 		return nil
 	}
 	l.cfg.Logger.Warn("raft log: cut off what a crash left unsynced", "segment", last.seq, "offset", from, "bytes", r.torn)
-	if _, err := last.file.WriteAt(make([]byte, r.torn), int64(from)); err != nil {
-		return fmt.Errorf("raftlog: clear the end of %s: %w", segmentName(last.seq), err)
+	// The first word goes first: without it the frame counts as torn however
+	// little of the rest is cleared.
+	for _, n := range []int{word, r.torn} {
+		if _, err := last.file.WriteAt(make([]byte, n), int64(from)); err != nil {
+			return fmt.Errorf("raftlog: clear the end of %s: %w", segmentName(last.seq), err)
+		}
+		if err := last.file.Sync(); err != nil {
+			return fmt.Errorf("raftlog: sync %s: %w", segmentName(last.seq), err)
+		}
 	}
 	return nil
 }
@@ -184,23 +219,25 @@ func (r *recovery) examine(last *segment, seq uint32) error {
 	return r.disprove(last, r.log.frames.claims(content[segmentHeader:], position{seq, segmentHeader}))
 }
 
-// state takes over the groups from the oldest segment's state frame. Those of
-// the others have to agree with what was replayed.
-func (r *recovery) state(body []byte, oldest bool) (reason string) {
+// state takes over the groups from the first state frame. The others have to
+// agree with what was replayed.
+func (r *recovery) state(body []byte) (reason string) {
 	groups, ok := readState(body)
 	if !ok {
 		return "a state record is malformed"
 	}
+	begins := !r.started
+	r.started = true
 	for i := range groups {
 		s := &groups[i]
-		if !oldest {
-			if g := r.log.group(s.group); g.hardState != s.hardState || g.last != s.last ||
+		g := r.log.group(s.group)
+		if !begins {
+			if g.hardState != s.hardState || g.last != s.last ||
 				g.checkpoint.Index != s.checkpoint.Index || g.checkpoint.Term != s.checkpoint.Term {
 				return fmt.Sprintf("the records before do not lead to the state of group %d that is noted here", s.group)
 			}
 			continue
 		}
-		g := r.log.group(s.group)
 		g.hardState, g.last = s.hardState, s.last
 		if s.saved {
 			g.checkpoint = s.checkpoint

@@ -1,0 +1,364 @@
+package raftlog_test
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"go.etcd.io/raft/v3/raftpb"
+
+	"github.com/rookery-im/rookery/persistence/raftlog"
+	"github.com/rookery-im/rookery/persistence/raftlog/faultdisk"
+)
+
+var (
+	seedFlag = flag.Uint64("raftlog.seed", 0, "run only this seed of the crash test")
+	runsFlag = flag.Uint64("raftlog.runs", 150, "how many seeds the crash test runs")
+)
+
+const crashGroups = 4
+
+// modelGroup is what a group should hold.
+type modelGroup struct {
+	term, vote, commit uint64 // the hard state
+	index, indexTerm   uint64 // the checkpoint
+	data               string
+	entries            []modelEntry // from index+1 on
+}
+
+type modelEntry struct {
+	term uint64
+	data string
+}
+
+func (g *modelGroup) last() uint64 { return g.index + uint64(len(g.entries)) }
+
+func (g *modelGroup) termOf(i uint64) uint64 {
+	if i == g.index {
+		return g.indexTerm
+	}
+	return g.entries[i-g.index-1].term
+}
+
+type model [crashGroups + 1]modelGroup
+
+// event is the least that survives a crash in whole: one group's update, or
+// the checkpoints saved together.
+type event struct {
+	update      *raftlog.Update
+	checkpoints []raftlog.Checkpoint
+}
+
+func (m model) after(e event) model {
+	if u := e.update; u != nil {
+		g := &m[u.Group]
+		if hs := u.HardState; hs != nil {
+			g.term, g.vote, g.commit = hs.GetTerm(), hs.GetVote(), hs.GetCommit()
+		}
+		if len(u.Entries) > 0 {
+			kept := u.Entries[0].GetIndex() - g.index - 1
+			g.entries = g.entries[:kept:kept]
+			for _, e := range u.Entries {
+				g.entries = append(g.entries, modelEntry{e.GetTerm(), string(e.GetData())})
+			}
+		}
+	}
+	for _, c := range e.checkpoints {
+		g := &m[c.Group]
+		if c.Index > g.last() || g.termOf(c.Index) != c.Term {
+			g.entries = nil
+		} else {
+			g.entries = g.entries[c.Index-g.index:]
+		}
+		g.index, g.indexTerm, g.data = c.Index, c.Term, string(c.Data)
+	}
+	return m
+}
+
+// differs says how the log differs from the model, "" if not at all.
+func (m *model) differs(l *raftlog.Log) string {
+	for id := uint32(1); id <= crashGroups; id++ {
+		if d := m[id].differs(id, l); d != "" {
+			return fmt.Sprintf("group %d: %s", id, d)
+		}
+	}
+	return ""
+}
+
+func (g *modelGroup) differs(id uint32, l *raftlog.Log) string {
+	s := l.Group(id)
+	hs, _, _ := s.InitialState()
+	term, vote, commit := g.term, g.vote, max(g.commit, g.index)
+	if g.indexTerm > term {
+		term, vote = g.indexTerm, 0
+	}
+	if hs.GetTerm() != term || hs.GetVote() != vote || hs.GetCommit() != commit {
+		return fmt.Sprintf("hard state %v, want %d %d %d", hs, term, vote, commit)
+	}
+	if c, _ := l.Checkpoint(id); c.Index != g.index || c.Term != g.indexTerm || string(c.Data) != g.data {
+		return fmt.Sprintf("checkpoint %d %d, want %d %d", c.Index, c.Term, g.index, g.indexTerm)
+	}
+	if last, _ := s.LastIndex(); last != g.last() {
+		return fmt.Sprintf("last %d, want %d", last, g.last())
+	}
+	if len(g.entries) == 0 {
+		return ""
+	}
+	ents, err := s.Entries(g.index+1, g.last()+1, noLimit)
+	if err != nil || len(ents) != len(g.entries) {
+		return fmt.Sprintf("%d entries, want %d, %v", len(ents), len(g.entries), err)
+	}
+	for i, e := range ents {
+		want := g.entries[i]
+		term, err := s.Term(e.GetIndex())
+		if e.GetIndex() != g.index+1+uint64(i) || e.GetTerm() != want.term || term != want.term || err != nil ||
+			string(e.GetData()) != want.data {
+			return fmt.Sprintf("entry %v, want %d %d", e, g.index+1+uint64(i), want.term)
+		}
+	}
+	return ""
+}
+
+// crashRun is one run of the crash test.
+type crashRun struct {
+	*testing.T
+	random *rand.Rand
+	disk   *faultdisk.Disk
+	log    *raftlog.Log
+	models []model // after each event; 0 is the beginning
+	synced int     // models[synced] is durable
+	fuse   int     // disk operations until something happens, 0: none
+}
+
+var (
+	errFuse = errors.New("power cut")
+	errDisk = errors.New("disk on fire")
+)
+
+// Whatever is synced is there after any crash, in order, and what is there
+// besides is the beginning of what was appended after it.
+func TestCrashes(t *testing.T) {
+	first, last := uint64(1), *runsFlag
+	if *seedFlag != 0 {
+		first, last = *seedFlag, *seedFlag
+	}
+	for seed := first; seed <= last; seed++ {
+		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
+			r := &crashRun{T: t, random: rand.New(rand.NewPCG(seed, 0)), disk: faultdisk.New(seed), models: make([]model, 1)}
+			r.reopen()
+			for range 150 {
+				r.step()
+			}
+			r.crash()
+			must(t, r.log.Close())
+		})
+	}
+}
+
+func (r *crashRun) config() raftlog.Config {
+	return raftlog.InLine(raftlog.Config{Disk: r.disk, SegmentBytes: 4 << 10, TailBytes: 1 << 10, GroupTailBytes: 512})
+}
+
+func (r *crashRun) step() {
+	switch n := r.random.IntN(100); {
+	case n < 55:
+		r.append()
+	case n < 75:
+		r.sync()
+	case n < 85:
+		r.save()
+	case n < 90:
+		r.burn(errFuse)
+	case n < 92:
+		r.burn(errDisk)
+	case n < 96:
+		r.crash()
+	case n < 98:
+		r.close()
+	case r.fuse > 0: // reading would break the log
+	default:
+		m := r.models[len(r.models)-1]
+		if d := m.differs(r.log); d != "" {
+			r.Fatal(d)
+		}
+	}
+}
+
+// burn makes the disk fail after some operations, whatever they are.
+func (r *crashRun) burn(err error) {
+	r.fuse = 1 + r.random.IntN(12)
+	r.disk.SetFault(func(op faultdisk.Op, _ string) error {
+		if r.fuse--; r.fuse > 0 || err == errDisk && op != faultdisk.Write && op != faultdisk.Sync {
+			r.fuse = max(r.fuse, 1)
+			return nil
+		}
+		if err == errFuse {
+			r.fuse = 1 // nothing works any more
+		} else {
+			r.fuse = 1 << 30
+		}
+		return err
+	})
+}
+
+func (r *crashRun) unburn() {
+	r.disk.SetFault(nil)
+	r.fuse = 0
+}
+
+func (r *crashRun) update(m *model) *raftlog.Update {
+	u := &raftlog.Update{Group: uint32(1 + r.random.IntN(crashGroups))}
+	g := &m[u.Group]
+	term := max(g.term, g.termOf(g.last()), 1) + uint64(r.random.IntN(8)/7)
+	base := max(g.commit, g.index)
+	from := g.last() + 1
+	if r.random.IntN(4) == 0 {
+		from = base + 1 + r.random.Uint64N(g.last()-base+1)
+	}
+	for i := from; i < from+uint64(r.random.IntN(4)); i++ {
+		size := r.random.IntN(120)
+		if r.random.IntN(40) == 0 {
+			size = r.random.IntN(9000)
+		}
+		u.Entries = append(u.Entries, entry(i, term, string(bytes.Repeat([]byte{byte(i), byte(term), 0}, size/3))))
+	}
+	if len(u.Entries) == 0 || r.random.IntN(2) == 0 {
+		last := g.last()
+		if len(u.Entries) > 0 {
+			last = from + uint64(len(u.Entries)) - 1
+		}
+		u.HardState = hardState(term, uint64(r.random.IntN(3)), base+r.random.Uint64N(last-base+1))
+	}
+	return u
+}
+
+func (r *crashRun) append() {
+	m := r.models[len(r.models)-1]
+	models := r.models
+	var updates []raftlog.Update
+	for range 1 + r.random.IntN(4) {
+		u := r.update(&m)
+		m = m.after(event{update: u})
+		models = append(models, m)
+		updates = append(updates, *u)
+	}
+	// What failed may be on the disk all the same.
+	err := r.log.Append(updates)
+	r.models = models
+	r.check(err)
+}
+
+func (r *crashRun) close() {
+	err := r.log.Close()
+	if err != nil {
+		if !errors.Is(err, errFuse) && !errors.Is(err, errDisk) {
+			r.Fatal(err)
+		}
+		r.crash()
+		return
+	}
+	r.synced = len(r.models) - 1
+	r.reopen()
+}
+
+func (r *crashRun) sync() {
+	err := r.log.Sync()
+	if err == nil {
+		r.synced = len(r.models) - 1
+	}
+	r.check(err)
+}
+
+func (r *crashRun) save() {
+	m := r.models[len(r.models)-1]
+	var e event
+	for id := uint32(1); id <= crashGroups; id++ {
+		g := &m[id]
+		if r.random.IntN(4) == 0 {
+			continue
+		}
+		c := raftlog.Checkpoint{Group: id, ConfState: new(raftpb.ConfState), Data: make([]byte, r.random.IntN(40))}
+		if r.random.IntN(10) == 0 { // a leader's snapshot
+			c.Index, c.Term = g.last()+1+r.random.Uint64N(3), max(g.term, g.termOf(g.last()), 1)
+		} else {
+			c.Index = g.index + r.random.Uint64N(max(g.commit, g.index)-g.index+1)
+			c.Term = g.termOf(c.Index)
+		}
+		e.checkpoints = append(e.checkpoints, c)
+	}
+	if len(e.checkpoints) == 0 {
+		return
+	}
+	err := r.log.SaveCheckpoints(e.checkpoints)
+	r.models = append(r.models, m.after(e))
+	if err == nil {
+		r.synced = len(r.models) - 1
+	}
+	r.check(err)
+}
+
+// check crashes after an error, having seen that the log stays broken.
+func (r *crashRun) check(err error) {
+	if err == nil {
+		return
+	}
+	if !errors.Is(err, errFuse) && !errors.Is(err, errDisk) {
+		r.Fatal(err)
+	}
+	for _, again := range []error{r.log.Append(nil), r.log.Sync(), r.log.SaveCheckpoints(nil)} {
+		if again != err {
+			r.Fatalf("after %v: %v", err, again)
+		}
+	}
+	r.crash()
+}
+
+func (r *crashRun) crash() {
+	if r.random.IntN(4) == 0 {
+		r.disk.Kill()
+	} else {
+		r.disk.PowerCut(faultdisk.Keep(r.random.IntN(4)))
+	}
+	r.reopen()
+}
+
+// reopen opens the log, through more crashes, and finds out how much is there.
+func (r *crashRun) reopen() {
+	r.unburn()
+	for range r.random.IntN(3) {
+		r.burn(errFuse)
+		l, err := raftlog.Open(r.config())
+		r.unburn()
+		if err == nil {
+			r.found(l)
+			r.disk.PowerCut(faultdisk.Keep(r.random.IntN(4)))
+		} else if errors.Is(err, errFuse) {
+			r.disk.PowerCut(faultdisk.Keep(r.random.IntN(4)))
+		} else {
+			r.Fatalf("open: %v", err)
+		}
+	}
+	l, err := raftlog.Open(r.config())
+	if err != nil {
+		r.Fatalf("open: %v", err)
+	}
+	r.log = l
+	r.found(l)
+}
+
+// found looks which beginning of the events the log holds, and goes on from
+// there: what was opened is durable.
+func (r *crashRun) found(l *raftlog.Log) {
+	var d string
+	for n := len(r.models) - 1; n >= r.synced; n-- {
+		if d = r.models[n].differs(l); d == "" {
+			r.models = r.models[:n+1]
+			r.synced = n
+			return
+		}
+	}
+	r.Fatalf("lost: not even what was synced is there: %s", d)
+}
