@@ -147,7 +147,8 @@ type Handler interface {
 	// it may be overwritten.
 	Message(id ID, op Opcode, data []byte)
 	// Drained says that the bytes waiting fell to PendingLow after having been
-	// above PendingHigh.
+	// above it. Whoever finds more than twice PendingLow waiting, what he is about
+	// to send included, can count on it.
 	Drained(id ID)
 	// Closed is called exactly once for everything Opened. The code is what the
 	// peer gave, or what we did, or 1006 where the connection was lost.

@@ -91,7 +91,7 @@ func (h carried) Gone(id ID, cause error) { h.c.gone(id, cause) }
 
 // tell sets the round's time.
 func (c *Conns) tell(now time.Time) {
-	c.now = tick(now.Sub(c.start)/tickLength) + 1
+	c.now = tick(1).plus(tick(now.Sub(c.start) / tickLength))
 }
 
 // Poll waits for something to happen, at most for the timeout (for ever where

@@ -24,10 +24,10 @@ func TestExchange(t *testing.T) {
 		}
 		n.on(func() {
 			n.conns.Send(opened.id, []byte("one"))
-			n.conns.Send(opened.id, []byte(text(70_000)))
+			n.conns.Send(opened.id, []byte(text(65_000)))
 		})
 		c.expect(ws.Binary, "one")
-		c.expect(ws.Binary, text(70_000))
+		c.expect(ws.Binary, text(65_000))
 		c.raw(frame(ws.Ping, "mark"))
 		c.expect(ws.Pong, "mark")
 		c.raw(frame(ws.Close, "\x03\xe8bye"))

@@ -24,6 +24,9 @@ func (c *Conns) Send(id ID, frames []byte) {
 func (c *Conns) write(id ID, r *record, head, body []byte) {
 	waiting := c.carry(id, head, body)
 	c.counts.frames++
+	if waiting > c.cfg.PendingLow {
+		r.flags |= crowded
+	}
 	if waiting > c.cfg.PendingHigh && r.flags&pausedByPressure == 0 && r.state == open {
 		c.counts.pausesByPressure++
 		c.pause(id, r, pausedByPressure)
@@ -38,9 +41,12 @@ func (c *Conns) wrote(id ID, left int) {
 	if r == nil {
 		return
 	}
-	if r.flags&pausedByPressure != 0 && left <= c.cfg.PendingLow {
+	if r.flags&crowded != 0 && left <= c.cfg.PendingLow {
+		r.flags &^= crowded
 		r.slow = never
-		c.unpause(id, r, pausedByPressure)
+		if r.flags&pausedByPressure != 0 {
+			c.unpause(id, r, pausedByPressure)
+		}
 		if r.state == open && r.flags&isEcho == 0 {
 			c.handler.Drained(id)
 		}

@@ -18,8 +18,11 @@ const never tick = 0
 
 func (t tick) reached(now tick) bool { return t != never && int32(now-t) >= 0 }
 
-// after is the tick d later; it is never never.
-func (t tick) after(d time.Duration) tick { return t.plus(ticks(d)) }
+// far is as much later as a tick may be and still be told from the past.
+const far = 100 * 24 * time.Hour
+
+// after is the tick d later, or far later; it is never never.
+func (t tick) after(d time.Duration) tick { return t.plus(ticks(min(d, far))) }
 
 func (t tick) plus(n tick) tick {
 	if t += n; t == never {
@@ -59,6 +62,7 @@ type recordFlags uint8
 const (
 	pausedByNode     recordFlags = 1 << iota
 	pausedByPressure             // more than PendingHigh was waiting, and is not at PendingLow yet
+	crowded                      // more than PendingLow waits
 	notRead                      // the carrier has been told
 	resuming                     // is in the list of those to be read again
 	isEcho

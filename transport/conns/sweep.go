@@ -1,6 +1,7 @@
 package conns
 
 import (
+	"errors"
 	"time"
 
 	"github.com/rookery-im/rookery/transport/ws"
@@ -62,6 +63,9 @@ func (c *Conns) look(id ID, r *record) {
 	switch f := c.overdue(r); {
 	case f.code != 0:
 		c.leave(id, r, f)
+		if errors.Is(f.err, ErrPartial) {
+			c.peerIsDone(id, r) // its answer would stand behind the rest of the message
+		}
 	default:
 		if r.pinged.plus(r.heartbeat).reached(c.now) {
 			r.pinged = c.now
@@ -115,7 +119,7 @@ func (c *Conns) SetHeartbeat(id ID, d time.Duration) {
 
 // SetDeadline closes the connection with the code when the time comes, within
 // a Config.Sweep after. The zero time takes the deadline back; a later call
-// replaces it.
+// replaces it. One that is more than 100 days away counts as 100.
 func (c *Conns) SetDeadline(id ID, t time.Time, code uint16) {
 	r := c.findOpen(id)
 	if r == nil {
@@ -126,7 +130,7 @@ func (c *Conns) SetDeadline(id ID, t time.Time, code uint16) {
 		r.endCode = ws.CloseNormal
 	}
 	if !t.IsZero() {
-		r.end = tick(1).after(max(t.Sub(c.start), 0))
+		r.end = c.now.after(max(t.Sub(c.cfg.Clock()), 0))
 		c.lookAt(id, r.end)
 	}
 }
