@@ -95,6 +95,11 @@ func (b *batch) mark(src uint32, number uint64) {
 // Pending says that there is something to flush, now or within limits.LazyDelay.
 func (s *Shard) Pending() bool { return !s.open.empty() }
 
+// Due says that Flush would send the open batch on its way at once.
+func (s *Shard) Due() bool {
+	return s.flight == nil && (s.open.eager || s.open.full()) && s.Leading()
+}
+
 // Flush sends the open batch on its way, unless one is in flight, or nothing
 // in it is in a hurry yet.
 func (s *Shard) Flush() {

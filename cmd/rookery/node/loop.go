@@ -18,6 +18,10 @@ const (
 	upkeep    = time.Hour
 )
 
+// sweepRows bounds how much one shard reads at once in looking for deadlines
+// of users that nothing in memory stands for.
+const sweepRows = 64
+
 // run is the loop. It ends when stop is closed, or the node can no longer accept.
 func (n *Node) run() {
 	defer close(n.done)
@@ -69,6 +73,9 @@ func (n *Node) tick(due *timers) {
 	if due.over(&due.raft, raftTick) {
 		n.set.Tick()
 		n.control.Tick()
+		for _, s := range n.shards {
+			s.Sweep(sweepRows)
+		}
 	}
 	if due.over(&due.host, hostTick) {
 		for _, s := range n.shards {
@@ -87,12 +94,16 @@ func (n *Node) patience() time.Duration {
 	if len(n.router.queue) > 0 || n.set.Pending() {
 		return 0
 	}
+	wait := quietTick
 	for _, s := range n.shards {
+		if s.Due() {
+			return 0
+		}
 		if s.Pending() {
-			return hostTick
+			wait = hostTick
 		}
 	}
-	return quietTick
+	return wait
 }
 
 // observe keeps what other goroutines ask for.
