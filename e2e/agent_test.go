@@ -197,7 +197,8 @@ type device struct {
 	inbox    []frame
 	trace    []string
 	ref      int
-	stored   uint64
+	stored   uint64 // what hello.acked says
+	highest  uint64 // highest seq heard
 }
 
 func (d *device) String() string { return fmt.Sprintf("%s/%d", d.user, d.n) }
@@ -263,6 +264,7 @@ func (d *device) heard(conn, message string, binary bool) {
 	}
 	for _, f := range frames {
 		d.note("< %s", f.text)
+		d.highest = max(d.highest, f.seq())
 	}
 	d.inbox = append(d.inbox, frames...)
 	d.notifyLocked()
@@ -450,6 +452,19 @@ func (d *device) barrier() {
 func (d *device) drained() uint64 {
 	d.agent.t.Helper()
 	return d.expect("drained", func(f *frame) bool { return f.Drained != nil }).Drained.Seq
+}
+
+// catchUp takes everything that has come so far for seen, and acks it.
+func (d *device) catchUp() {
+	d.agent.t.Helper()
+	d.barrier()
+	d.mu.Lock()
+	d.inbox = nil
+	highest := d.highest
+	d.mu.Unlock()
+	if highest > d.stored {
+		d.ack(highest)
+	}
 }
 
 // nothing fails where the inbox holds, after a barrier, a frame that matches.

@@ -28,16 +28,15 @@ func TestForeignClients(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			p := &play{t: t, server: startServer(t)}
 			p.enter(c.alice(t), c.bob(t))
-			p.talk()
-			p.crash()
-			p.duplicates()
-			p.ephemeral()
-			p.mistakes()
-			p.perDevicePayloads()
-			p.outOfOrder()
-			p.replaced()
-			p.shutdown()
-			p.unlink()
+			for _, act := range []func(){
+				p.talk, p.crash, p.duplicates, p.ephemeral, p.mistakes,
+				p.perDevicePayloads, p.pipelined, p.replaced, p.shutdown, p.unlink,
+			} {
+				for _, d := range p.all() {
+					d.catchUp()
+				}
+				act()
+			}
 		})
 	}
 }
@@ -386,9 +385,9 @@ func (p *play) perDevicePayloads() {
 	}
 }
 
-// outOfOrder: sends pipelined in one WebSocket message are answered and
-// delivered in order.
-func (p *play) outOfOrder() {
+// pipelined: many sends in one WebSocket message are answered and delivered in
+// order.
+func (p *play) pipelined() {
 	var texts, ids []string
 	for i := range 40 {
 		ids = append(ids, newID())
@@ -454,7 +453,6 @@ func (p *play) shutdown() {
 // unlink: a device that is unlinked is out at once, its token is dead, the
 // others learn it, and nothing waits for it any more.
 func (p *play) unlink() {
-	p.b1.drained()
 	var list struct {
 		Devices []struct {
 			Device uint32 `json:"device"`

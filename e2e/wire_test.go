@@ -121,6 +121,19 @@ func parseFrames(message string) ([]frame, error) {
 	return frames, nil
 }
 
+// seq of the frame in the mailbox; 0 where it has none.
+func (f *frame) seq() uint64 {
+	switch {
+	case f.Deliver != nil:
+		return f.Deliver.Seq
+	case f.Receipt != nil:
+		return f.Receipt.Seq
+	case f.DeviceEvent != nil:
+		return f.DeviceEvent.Seq
+	}
+	return 0
+}
+
 // What a client sends. The texts stand here once, so that they can be
 // compared with docs/protocol.md.
 

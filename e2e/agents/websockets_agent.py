@@ -10,7 +10,7 @@ import websockets
 conns = {}
 
 
-def say(**event):
+def say(**event):  # on the event loop's thread only: lines may not mix
     print(json.dumps(event), flush=True)
 
 
@@ -31,24 +31,27 @@ async def opened(conn, url, protocols):
     say(conn=conn, event="close", code=ws.close_code or 1006, reason=ws.close_reason or "")
 
 
-def http(call, method, url, token="", body=""):
+def http(method, url, token="", body=""):
     request = urllib.request.Request(url, method=method, data=body.encode() if body else None)
     request.add_header("Content-Type", "application/json")
     if token:
         request.add_header("Authorization", "Bearer " + token)
     try:
         with urllib.request.urlopen(request) as response:
-            say(call=call, status=response.status, body=response.read().decode())
+            return {"status": response.status, "body": response.read().decode()}
     except urllib.error.HTTPError as error:
-        say(call=call, status=error.code, body=error.read().decode())
+        return {"status": error.code, "body": error.read().decode()}
     except OSError as error:
-        say(call=call, status=0, body=str(error))
+        return {"status": 0, "body": str(error)}
+
+
+async def called(call, **request):
+    say(call=call, **await asyncio.to_thread(http, **request))
 
 
 async def main():
-    loop = asyncio.get_running_loop()
     tasks = set()
-    while line := await loop.run_in_executor(None, sys.stdin.readline):
+    while line := await asyncio.to_thread(sys.stdin.readline):
         command = json.loads(line)
         match command.pop("do"):
             case "open":
@@ -61,7 +64,7 @@ async def main():
             case "close":
                 await conns[command["conn"]].close()
             case "http":
-                loop.run_in_executor(None, lambda c=command: http(**c))
+                tasks.add(asyncio.create_task(called(**command)))
 
 
 asyncio.run(main())

@@ -13,7 +13,7 @@ const conns = new Map()
 const say = (event) => process.stdout.write(JSON.stringify(event) + '\n')
 
 function open({ conn, url, protocols }) {
-  const ws = new WebSocket(url, protocols)
+  const ws = new WebSocket(url, protocols ?? [])
   conns.set(conn, ws)
   ws.on('open', () => say({ conn, event: 'open', protocol: ws.protocol }))
   ws.on('message', (data, binary) => say({ conn, event: 'message', data: data.toString(), binary }))
