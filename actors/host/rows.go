@@ -194,15 +194,24 @@ func (r *rows) attach(n uint32, list []user.Attachment) {
 	r.list[n].first = next
 }
 
-// detach takes the attachments of a row out, appending to list.
-func (r *rows) detach(n uint32, list []user.Attachment) []user.Attachment {
-	at := r.list[n].first
-	r.list[n].first = 0
-	for at != 0 {
+// attached appends the attachments of a row to list.
+func (r *rows) attached(n uint32, list []user.Attachment) []user.Attachment {
+	for at := r.list[n].first; at != 0; at = r.att[at].next &^ liveBit {
 		a := r.att[at]
 		list = append(list, user.Attachment{
 			Conn: a.conn, Session: a.session, Pushed: a.pushed, Device: a.device, Live: a.next&liveBit != 0,
 		})
+	}
+	return list
+}
+
+// detach takes the attachments of a row out, appending to list.
+func (r *rows) detach(n uint32, list []user.Attachment) []user.Attachment {
+	list = r.attached(n, list)
+	at := r.list[n].first
+	r.list[n].first = 0
+	for at != 0 {
+		a := r.att[at]
 		r.att[at] = attachment{next: r.freeAtt}
 		r.freeAtt = at
 		r.usedAtt--

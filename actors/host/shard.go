@@ -173,7 +173,7 @@ func (s *Shard) Lead(term uint64) {
 		return
 	}
 	s.term, s.leading = term, true
-	s.log.Info("leading", "term", term)
+	s.log.Debug("leading", "term", term)
 	s.repeat(s.cfg.Now())
 }
 

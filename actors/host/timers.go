@@ -14,10 +14,11 @@ const (
 
 // Tick does what is due: deadlines, hibernation, repeating steps. Bounded; what
 // is left comes with the next one. Call it every 10 to 100 ms.
-func (s *Shard) Tick(now uint64) {
+func (s *Shard) Tick() {
 	if !s.Leading() {
 		return
 	}
+	now := s.cfg.Now()
 	s.wheel.advance(now, timersPerTick, func(key uint32) {
 		if s.Leading() {
 			s.expired(key, now)
@@ -38,7 +39,7 @@ func (s *Shard) expired(n uint32, now uint64) {
 	if l == nil {
 		// Of a hibernated user only a deadline can be due. The step arms the
 		// actor's timer; where it is refused it is due still.
-		if s.cfg.Expiry() < now || s.Tell(s.rows.id(n), user.Tick{}) != nil {
+		if s.cfg.Expiry() == 0 || s.Tell(s.rows.id(n), user.Tick{}) != nil {
 			s.wake(n, now+retryAfter)
 		}
 		return
@@ -165,7 +166,11 @@ func (s *Shard) visit(id string, read *int) error {
 	if n != 0 && (s.rows.at(n).live != 0 || s.rows.at(n).timer != 0) {
 		return nil
 	}
-	core, err := s.cfg.Load(id, s.rowsOf(id, read), nil)
+	s.cold = s.cold[:0]
+	if n != 0 {
+		s.cold = s.rows.attached(n, s.cold)
+	}
+	core, err := s.cfg.Load(id, s.rowsOf(id, read), s.cold)
 	if err != nil {
 		return err
 	}

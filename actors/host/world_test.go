@@ -23,7 +23,7 @@ import (
 // world is a node with some shards, whose Raft groups do what the test says,
 // and a trace of everything that comes out.
 type world struct {
-	t      *testing.T
+	t      testing.TB
 	now    uint64
 	trace  strings.Builder
 	system *System
@@ -51,9 +51,11 @@ const start = 1_750_000_000_000
 
 // newWorld has shards 1 and 2: users whose name ends in a digit live in that
 // shard, all others in shard 1.
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	w := &world{t: t, now: start, shards: map[uint32]*rig{}, system: NewSystem()}
-	w.load = func(id string, rows user.Rows, att []user.Attachment) (Core, error) { return loadFake(w, id, rows, att) }
+	w.load = func(id string, rows user.Rows, att []user.Attachment) (Core, error) {
+		return loadFake(w, id, rows, att)
+	}
 	t.Cleanup(w.system.Close)
 	for _, id := range []uint32{1, 2} {
 		r := &rig{world: w, store: &memory{rows: map[string][]byte{}}}
@@ -67,7 +69,9 @@ func (r *rig) open(id uint32) {
 	s, err := New(Config{
 		Shard: id, Space: mailbox.Space{Shard: id, Version: 1}, System: r.world.system, Store: r.store,
 		Gateway: r.world, Router: r.world, ShardOf: shardOf, Now: func() uint64 { return r.world.now },
-		Load: func(id string, rows user.Rows, att []user.Attachment) (Core, error) { return r.world.load(id, rows, att) },
+		Load: func(id string, rows user.Rows, att []user.Attachment) (Core, error) {
+			return r.world.load(id, rows, att)
+		},
 		Fail: func(err error) { r.world.failed = err; r.world.say("FAIL %v", err) },
 		Log:  slog.New(slog.DiscardHandler),
 	})
@@ -199,7 +203,7 @@ func (w *world) after(d time.Duration) {
 	for end := w.now + uint64(d.Milliseconds()); w.now < end; {
 		w.now += min(end-w.now, 50)
 		for _, r := range w.each() {
-			r.Tick(w.now)
+			r.Tick()
 		}
 		w.settle()
 	}
@@ -330,11 +334,26 @@ func describe(data []byte) string {
 type memory struct {
 	rows   map[string][]byte
 	broken error
+	known  map[string]struct{}
+	strict func(key []byte) // told of a PutNew of a key that was there before
 }
 
-func (m *memory) Put(key, value []byte)    { m.rows[string(key)] = bytes.Clone(value) }
-func (m *memory) PutNew(key, value []byte) { m.Put(key, value) }
-func (m *memory) Delete(key []byte)        { delete(m.rows, string(key)) }
+func (m *memory) Put(key, value []byte) { m.rows[string(key)] = bytes.Clone(value) }
+
+func (m *memory) PutNew(key, value []byte) {
+	if m.strict != nil {
+		if _, ok := m.known[string(key)]; ok {
+			m.strict(key)
+		}
+		if m.known == nil {
+			m.known = map[string]struct{}{}
+		}
+		m.known[string(key)] = struct{}{}
+	}
+	m.Put(key, value)
+}
+
+func (m *memory) Delete(key []byte) { delete(m.rows, string(key)) }
 
 func (m *memory) Get(key []byte) ([]byte, bool, error) {
 	v, ok := m.rows[string(key)]
@@ -498,4 +517,6 @@ func attachTo(user string, conn uint64) *nodepb.Attach {
 	return &nodepb.Attach{Origin: &nodepb.Origin{Conn: conn, User: user}}
 }
 
-func origin(conn uint64) *nodepb.Origin { return &nodepb.Origin{Conn: conn, User: fmt.Sprint("user of ", conn)} }
+func origin(conn uint64) *nodepb.Origin {
+	return &nodepb.Origin{Conn: conn, User: fmt.Sprint("user of ", conn)}
+}
