@@ -5,6 +5,7 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -13,10 +14,9 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
-
-	"encoding/json"
 
 	"github.com/rookery-im/rookery/e2e/history"
 )
@@ -126,7 +126,7 @@ func (d *director) action() (stop func()) {
 // chosen by the seed, and starts it again.
 func (d *director) round(round int) {
 	d.t.Helper()
-	total := 0
+	total, sents := 0, d.count.sents.Load()
 	for _, p := range d.phones {
 		n := 2 + d.rng.IntN(16)
 		total += n
@@ -134,27 +134,29 @@ func (d *director) round(round int) {
 	}
 	switch round % 8 {
 	case 3: // while they come back
-		d.await("welcomes", d.count.welcomes.Load, 1+d.rng.IntN(len(d.phones)))
+		welcomes := d.count.welcomes.Load()
+		d.server.kill()
+		d.server.start()
+		d.await("welcomes", &d.count.welcomes, welcomes+1+d.rng.Int64N(int64(len(d.phones))))
 	case 5: // while it delivers
-		d.await("delivers", d.count.delivers.Load, 1+d.rng.IntN(2*total))
+		d.await("delivers", &d.count.delivers, d.count.delivers.Load()+1+d.rng.Int64N(int64(2*total)))
 	case 7: // while it starts, and again
 		d.server.kill()
 		d.server.start()
 		moment := time.NewTimer(time.Duration(d.rng.IntN(250)) * time.Millisecond)
 		<-moment.C
 	default: // while it accepts
-		d.await("sents", d.count.sents.Load, 1+d.rng.IntN(total*3/4))
+		d.await("sents", &d.count.sents, sents+1+d.rng.Int64N(int64(total*3/4)))
 	}
 	d.server.kill()
 	d.server.restart()
 }
 
-// await waits until a counter has risen by n.
-func (d *director) await(what string, counter func() int64, n int) {
+// await waits until a counter has come to n.
+func (d *director) await(what string, counter *atomic.Int64, n int64) {
 	d.t.Helper()
-	from := counter()
-	eventually(d.t, fmt.Sprintf("%d more %s", n, what), func() error {
-		if got := counter() - from; got < int64(n) {
+	eventually(d.t, fmt.Sprintf("%d %s", n, what), func() error {
+		if got := counter.Load(); got < n {
 			return fmt.Errorf("%d so far", got)
 		}
 		return nil

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"strings"
@@ -41,19 +42,20 @@ type phone struct {
 	nudge    chan struct{} // budget or settling changed
 
 	// owned by run
-	rng     *rand.Rand
-	conn    *websocket.Conn
-	conns   int
-	made    int
-	outbox  []*outgoing
-	open    int  // sends written on this connection and not answered
-	hold    bool // a retryable error: write nothing until all open ones are answered
-	ready   bool // welcome has come
-	drained bool
-	stored  uint64
-	acked   uint64
-	tops    map[string]uint64 // peer -> highest order delivered
-	read    map[string]uint64 // peer -> order said on this connection
+	rng       *rand.Rand
+	conn      *websocket.Conn
+	conns     int
+	made      int
+	outbox    []*outgoing
+	open      int  // sends written on this connection and not answered
+	hold      bool // a retryable error: write nothing until all open ones are answered
+	ready     bool // welcome has come
+	drained   bool
+	stored    uint64            // last seq it has
+	tops      map[string]uint64 // peer -> highest order it has
+	acked     uint64            // what it had when it last said ack
+	ackedTops map[string]uint64
+	read      map[string]uint64 // peer -> order said on this connection
 }
 
 // outgoing is a message that has no sent yet.
@@ -114,11 +116,9 @@ func (p *phone) talk(ctx context.Context) error {
 		o.written = false
 	}
 	p.conns++
-	// What a client says here is what it stored; one that lost its memory, or
-	// never had one, says less.
-	acked := []uint64{p.stored, p.stored, p.acked, 0}[p.rng.IntN(4)]
-	p.seen.Add(history.Connecting{Device: p.me, Conn: p.conns, Acked: acked})
-	if err := p.say(ctx, helloText(p.token, acked)); err != nil {
+	p.forget()
+	p.seen.Add(history.Connecting{Device: p.me, Conn: p.conns, Acked: p.stored})
+	if err := p.say(ctx, helloText(p.token, p.stored)); err != nil {
 		return err
 	}
 	messages := make(chan []frame)
@@ -146,6 +146,18 @@ func (p *phone) talk(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// forget: some devices come back with less than they had. What they acked the
+// server may have dropped, the rest it sends again.
+func (p *phone) forget() {
+	switch p.rng.IntN(4) {
+	case 0: // what it had not acked was not on its disk either
+		p.stored, p.tops = p.acked, maps.Clone(p.ackedTops)
+	case 1: // it has no memory at all, and says nothing in hello
+		p.stored, p.tops = 0, map[string]uint64{}
+	}
+	p.acked, p.ackedTops = p.stored, maps.Clone(p.tops)
 }
 
 func (p *phone) listen(ctx context.Context, conn *websocket.Conn, messages chan<- []frame) error {
@@ -250,7 +262,7 @@ func (p *phone) act(ctx context.Context) error {
 		return err
 	}
 	if p.stored > p.acked && (settling || p.rng.IntN(3) == 0) {
-		p.acked = p.stored
+		p.acked, p.ackedTops = p.stored, maps.Clone(p.tops)
 		p.seen.Add(history.Acking{Device: p.me, Seq: p.acked})
 		if err := p.say(ctx, ackText(0, p.acked)); err != nil {
 			return err
@@ -327,7 +339,7 @@ func newPhone(s *server, me history.Device, token string, peers []string, seed u
 		me: me, token: token, url: s.ws(), peers: peers, seen: seen, count: count,
 		problem: s.t.Errorf, nudge: make(chan struct{}, 1),
 		rng:  rand.New(rand.NewPCG(seed, uint64(me.N)<<32|uint64(len(me.User)))),
-		tops: map[string]uint64{},
+		tops: map[string]uint64{}, ackedTops: map[string]uint64{},
 	}
 }
 
