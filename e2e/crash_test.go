@@ -66,6 +66,7 @@ type director struct {
 	devices []history.Device
 	seen    history.Recorder
 	count   counters
+	told    atomic.Int64
 }
 
 // cast registers users and links their devices.
@@ -88,8 +89,19 @@ func (d *director) cast(users, devices int) {
 			}
 			me := history.Device{User: user, N: login.Device}
 			d.devices = append(d.devices, me)
-			d.phones = append(d.phones, newPhone(d.server, me, login.Token, peers, d.rng.Uint64(), &d.seen, &d.count))
+			p := newPhone(d.server, me, login.Token, peers, d.rng.Uint64(), &d.seen, &d.count)
+			p.problem = d.problem
+			d.phones = append(d.phones, p)
 		}
+	}
+}
+
+// problem takes what a phone should never see; the first few say enough.
+func (d *director) problem(format string, args ...any) {
+	if n := d.told.Add(1); n <= 12 {
+		d.t.Errorf(format, args...)
+	} else {
+		d.t.Fail()
 	}
 }
 

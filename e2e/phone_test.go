@@ -337,9 +337,9 @@ func (p *phone) nextOutgoing() *outgoing {
 func newPhone(s *server, me history.Device, token string, peers []string, seed uint64, seen *history.Recorder, count *counters) *phone {
 	return &phone{
 		me: me, token: token, url: s.ws(), peers: peers, seen: seen, count: count,
-		problem: s.t.Errorf, nudge: make(chan struct{}, 1),
-		rng:  rand.New(rand.NewPCG(seed, uint64(me.N)<<32|uint64(len(me.User)))),
-		tops: map[string]uint64{}, ackedTops: map[string]uint64{},
+		nudge: make(chan struct{}, 1),
+		rng:   rand.New(rand.NewPCG(seed, uint64(me.N)<<32|uint64(len(me.User)))),
+		tops:  map[string]uint64{}, ackedTops: map[string]uint64{},
 	}
 }
 
