@@ -250,7 +250,7 @@ func (t *turn) setBlock(ask *nodepb.Ask, m *nodepb.SetBlock) {
 
 // list reads what waits for the asking device.
 func (t *turn) list(ask *nodepb.Ask, d *device, m *nodepb.List) {
-	after := max(m.GetAfter(), d.cursor)
+	after := max(m.GetAfter(), d.has())
 	upTo, end := t.page(d, after, int(m.GetLimit()), limits.PageBytes)
 	t.effect(ReadPage{
 		Request: ask.GetRequest(), Device: d.number(), After: after, UpTo: upTo, End: end, Peer: m.GetPeer(), ID: m.GetId(),

@@ -39,10 +39,10 @@ func (t *turn) attach(m *nodepb.Attach) {
 		}
 	}
 	t.ackOrOwe(d, m.GetAcked())
-	d.att = Attachment{Conn: o.GetConn(), Session: t.ctx.Session, Pushed: d.cursor, Device: d.number()}
+	d.att = Attachment{Conn: o.GetConn(), Session: t.ctx.Session, Pushed: d.has(), Device: d.number()}
 	t.present(d)
 	t.tell(o.GetConn(), &nodepb.Attached{
-		Tag: m.GetTag(), Session: d.att.Session, Cursor: d.cursor, LastSeq: t.lastSeq,
+		Tag: m.GetTag(), Session: d.att.Session, Cursor: d.has(), LastSeq: t.lastSeq,
 		Others: t.others(d.number()), Epoch: t.lastSeq, Time: max(t.lastTime, t.ctx.Now<<16),
 	})
 	if !wasOnline {

@@ -63,6 +63,9 @@ type device struct {
 func (d *device) number() uint32 { return d.row.GetDevice() }
 func (d *device) attached() bool { return d.att.Conn != 0 }
 
+// has is the seq up to which the device said that it has everything.
+func (d *device) has() uint64 { return max(d.cursor, d.owed) }
+
 // item is what the index keeps of a stored entry.
 type item struct {
 	seq     uint64
