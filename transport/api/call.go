@@ -50,6 +50,8 @@ func (a *API) authenticate(c *call) *nodepb.Fault {
 	switch {
 	case errors.Is(err, auth.ErrTokenExpired):
 		return fault.New(fault.Unauthenticated, fault.ReasonTokenExpired, "Authorization: %v", err)
+	case errors.Is(err, auth.ErrUndecided):
+		return fault.New(fault.Unavailable, "", "the node is starting; try again")
 	case err != nil:
 		return fault.New(fault.Unauthenticated, "", "Authorization: %v", err)
 	}

@@ -36,6 +36,9 @@ var (
 	ErrTokenExpired = errors.New("the token has expired")
 	ErrTokenInvalid = errors.New("the token is not valid")
 	ErrNoKey        = errors.New("no signing key yet")
+	// ErrUndecided: the token's key is not known, but this node does not know
+	// all keys yet, as after a restart.
+	ErrUndecided = errors.New("it is not known yet whether the token is valid")
 )
 
 // tokenMax bounds what is read as a token; those issued here have some 300 bytes.
@@ -53,6 +56,8 @@ type TokensConfig struct {
 	// Cluster is the id of the cluster: the issuer of its tokens.
 	Cluster string
 	Keys    Keys
+	// Complete says whether Keys has every key; always where nil.
+	Complete func() bool
 	// Life of a token; limits.TokenLife where zero.
 	Life time.Duration
 	// Cache is how many verified tokens are remembered; 65,536 where zero.
@@ -74,6 +79,9 @@ func (c *TokensConfig) fill() {
 	}
 	if c.Metrics == nil {
 		c.Metrics = NewMetrics(nil)
+	}
+	if c.Complete == nil {
+		c.Complete = func() bool { return true }
 	}
 }
 
@@ -169,8 +177,8 @@ func (t *Tokens) Issue(user string, device uint32) (string, time.Time, error) {
 	return signed, expires.UTC(), nil
 }
 
-// Verify says who a token was issued to. The error is ErrTokenExpired or wraps
-// ErrTokenInvalid; its text is fit for the client and repeats nothing of the
+// Verify says who a token was issued to. The error is ErrTokenExpired or
+// ErrUndecided, or wraps ErrTokenInvalid; its text is fit for the client and repeats nothing of the
 // token.
 func (t *Tokens) Verify(token string) (Claims, error) {
 	if len(token) > tokenMax {
@@ -190,6 +198,7 @@ func (t *Tokens) Verify(token string) (Claims, error) {
 	switch {
 	case errors.Is(err, ErrTokenExpired):
 		t.cfg.Metrics.expired.Inc()
+	case errors.Is(err, ErrUndecided):
 	case err != nil:
 		t.cfg.Metrics.invalid.Inc()
 	default:
@@ -207,8 +216,12 @@ func (t *Tokens) parse(token string) (Claims, string, error) {
 		if !ok || id == "" {
 			return nil, errNoKeyID
 		}
+		complete := t.cfg.Complete() // before the look, or a key could come in between
 		key, ok := t.cfg.Keys.Lookup(id)
-		if !ok {
+		switch {
+		case !ok && !complete:
+			return nil, ErrUndecided
+		case !ok:
 			return nil, errUnknownKey
 		}
 		kid = key.ID
@@ -236,6 +249,8 @@ func tokenError(err error) error {
 		return fmt.Errorf("%w: its signature or algorithm is wrong", ErrTokenInvalid)
 	case errors.Is(err, errNoKeyID):
 		return fmt.Errorf("%w: it names no key", ErrTokenInvalid)
+	case errors.Is(err, ErrUndecided):
+		return ErrUndecided
 	case errors.Is(err, errUnknownKey):
 		return fmt.Errorf("%w: its key is not known", ErrTokenInvalid)
 	case errors.Is(err, jwt.ErrTokenInvalidIssuer):

@@ -234,3 +234,26 @@ func ExampleTokens() {
 	fmt.Println(claims.User, claims.Device, err)
 	// Output: alice 1 <nil>
 }
+
+// Before a node knows all keys, a token of an unknown one may well be good.
+func TestTokenIsNotRefusedBeforeAllKeysAreKnown(t *testing.T) {
+	ring := &keyring{signing: "k1", keys: map[string]Key{"k1": key(t, "k1")}}
+	complete := true
+	tokens, err := NewTokens(TokensConfig{Cluster: "c1", Keys: ring, Complete: func() bool { return complete }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, _, err := tokens.Issue("alice", 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	clear(ring.keys)
+	complete = false
+	if _, err := tokens.Verify(token); !errors.Is(err, ErrUndecided) || errors.Is(err, ErrTokenInvalid) {
+		t.Fatalf("got %v before all keys are known", err)
+	}
+	complete = true
+	if _, err := tokens.Verify(token); !errors.Is(err, ErrTokenInvalid) {
+		t.Fatalf("got %v when all keys are known", err)
+	}
+}

@@ -57,7 +57,10 @@ type Identity struct {
 	Expires time.Time
 }
 
-// Verifier checks tokens.
+// ErrUndecided: whether the token is good cannot be told yet.
+var ErrUndecided = errors.New("session: the token cannot be checked yet")
+
+// Verifier checks tokens. The error may wrap ErrUndecided.
 type Verifier interface {
 	Identify(token string) (Identity, error)
 }

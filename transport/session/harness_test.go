@@ -95,7 +95,11 @@ func brief(m proto.Message) string {
 // The tokens.
 
 func (s *scene) Identify(token string) (Identity, error) {
-	if token != "good" {
+	switch token {
+	case "good":
+	case "undecided":
+		return Identity{}, ErrUndecided
+	default:
 		return Identity{}, errors.New("the token is not valid")
 	}
 	return Identity{User: "alice", Device: 1, Expires: s.now.Add(time.Hour)}, nil

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"errors"
 	"time"
 
 	"github.com/rookery-im/rookery/internal/fault"
@@ -40,6 +41,11 @@ func (g *Gateway) hello(s *session, ref uint32, m *clientpb.Hello) {
 		return
 	}
 	who, err := g.tokens.Identify(token)
+	if errors.Is(err, ErrUndecided) {
+		// To say 4101 would have a client throw a good token away.
+		g.close(s, CloseUnavailable, "the node is starting")
+		return
+	}
 	if err != nil {
 		// The reason is the verifier's own, and never the token.
 		g.close(s, CloseUnauthenticated, err.Error())

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"sync"
@@ -214,7 +215,7 @@ func (n *Node) openSessions() error {
 	}
 	keys := clusterKeys{n.control}
 	n.tokens, err = auth.NewTokens(auth.TokensConfig{
-		Cluster: "rookery", Keys: keys, Life: n.cfg.TokenLife, Metrics: metrics,
+		Cluster: "rookery", Keys: keys, Complete: n.control.Ready, Life: n.cfg.TokenLife, Metrics: metrics,
 	})
 	if err != nil {
 		return err
@@ -225,6 +226,9 @@ func (n *Node) openSessions() error {
 // Identify is for sessions.
 func (n *Node) Identify(token string) (session.Identity, error) {
 	c, err := n.tokens.Verify(token)
+	if errors.Is(err, auth.ErrUndecided) {
+		return session.Identity{}, fmt.Errorf("%w: %w", session.ErrUndecided, err)
+	}
 	if err != nil {
 		return session.Identity{}, err
 	}
