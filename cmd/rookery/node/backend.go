@@ -65,11 +65,10 @@ func unavailable(ask *nodepb.Ask, why string) *nodepb.Answer {
 
 // put runs on the loop.
 func (b *backend) put(ask *nodepb.Ask, answer chan<- *nodepb.Answer) {
+	b.waiting[ask.GetRequest()] = answer // first: the answer may come within tell
 	if err := b.tell(ask.GetUser(), ask); err != nil {
-		answer <- unavailable(ask, "the user's shard has no leader")
-		return
+		b.answered(unavailable(ask, "the user's shard has no leader"))
 	}
-	b.waiting[ask.GetRequest()] = answer
 }
 
 // answered hands an answer to who waits for it; loop only.
