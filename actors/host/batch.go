@@ -110,16 +110,22 @@ func (s *Shard) Flush() {
 	if !b.eager && !b.full() && now < b.since+uint64(limits.LazyDelay.Milliseconds()) {
 		return
 	}
+	data, count := len(b.data), b.count
 	s.ride(b)
 	if b.count == 0 && len(b.effects) == 0 {
 		b.reset(b.token)
 		return
 	}
-	s.flight, s.open = b, s.fresh(b.token+1)
 	if err := s.start(b, now); err != nil {
-		s.log.Debug("batch not taken", "err", err)
-		s.Dropped(b.token)
+		// Nothing is void yet: the batch stays open, and is tried again until it
+		// is taken or the term ends. When it is full, Tell says ErrBusy.
+		b.data, b.count, b.trims = b.data[:data], count, b.trims[:0]
+		s.outbox.keepTrims()
+		s.hold(err)
+		return
 	}
+	s.held = false
+	s.flight, s.open = b, s.fresh(b.token+1)
 }
 
 func (s *Shard) start(b *batch, now uint64) error {
@@ -127,9 +133,20 @@ func (s *Shard) start(b *batch, now uint64) error {
 		s.cfg.Metrics.Reads.Inc()
 		return s.raft.Read(b.token)
 	}
-	s.cfg.Metrics.BatchMutations.Observe(float64(b.count))
-	s.cfg.Metrics.BatchBytes.Observe(float64(len(b.data)))
-	return s.raft.Propose(b.token, b.finish(s.term, now))
+	err := s.raft.Propose(b.token, b.finish(s.term, now))
+	if err == nil {
+		s.cfg.Metrics.BatchMutations.Observe(float64(b.count))
+		s.cfg.Metrics.BatchBytes.Observe(float64(len(b.data)))
+	}
+	return err
+}
+
+func (s *Shard) hold(err error) {
+	s.cfg.Metrics.Held.Inc()
+	if !s.held {
+		s.held = true
+		s.log.Warn("batches are not taken", "err", err)
+	}
 }
 
 func (s *Shard) fresh(token uint64) *batch {

@@ -21,17 +21,17 @@ func (s still) Step(user.Context, any) user.Output                { return s.out
 func (still) Deadline() uint64                                    { return 0 }
 func (still) Idle() bool                                          { return true }
 func (still) Attachments() []user.Attachment                      { return nil }
-func (w *quiet) Deliver(uint64, proto.Message)                    {}
-func (w *quiet) Lost(uint64, string)                              {}
-func (w *quiet) Unknown(uint64)                                   {}
-func (w *quiet) Left(uint32)                                      {}
-func (w *quiet) Put(_, _ []byte)                                  {}
-func (w *quiet) PutNew(_, _ []byte)                               {}
-func (w *quiet) Delete([]byte)                                    {}
-func (w *quiet) Get([]byte) ([]byte, bool, error)                 { return nil, false, nil }
-func (w *quiet) Propose(token uint64, d []byte) error             { w.token, w.data = token, d; return nil }
-func (w *quiet) Read(token uint64) error                          { w.token, w.data = token, nil; return nil }
-func (w *quiet) Scan(_, _ []byte, _ func(_, _ []byte) bool) error { return nil }
+func (q *quiet) Deliver(uint64, proto.Message)                    {}
+func (q *quiet) Lost(uint64, string)                              {}
+func (q *quiet) Unknown(uint64)                                   {}
+func (q *quiet) Left(uint32)                                      {}
+func (q *quiet) Put(_, _ []byte)                                  {}
+func (q *quiet) PutNew(_, _ []byte)                               {}
+func (q *quiet) Delete([]byte)                                    {}
+func (q *quiet) Get([]byte) ([]byte, bool, error)                 { return nil, false, nil }
+func (q *quiet) Propose(token uint64, d []byte) error             { q.token, q.data = token, d; return nil }
+func (q *quiet) Read(token uint64) error                          { q.token, q.data = token, nil; return nil }
+func (q *quiet) Scan(_, _ []byte, _ func(_, _ []byte) bool) error { return nil }
 
 // quiet is a world that costs nothing.
 type quiet struct {

@@ -80,6 +80,7 @@ func TestChaos(t *testing.T) {
 				s.crash(c.terms)
 				s.cfg.Gateway = c
 			},
+			"refuse": func(t *rapid.T) { s := shard(t); s.refuses = !s.refuses },
 			"lose mail": func(t *rapid.T) { w.mail = nil },
 			"mail": func(t *rapid.T) {
 				mail := w.mail
@@ -133,6 +134,9 @@ func (c *chaos) end(s *rig, applied bool) {
 }
 
 func (c *chaos) quiet(t *rapid.T) {
+	for _, s := range c.each() {
+		s.refuses = false
+	}
 	for range 12 {
 		c.now += 1100
 		for _, s := range c.each() {

@@ -102,6 +102,8 @@ type Config struct {
 
 	// Idle is how long an actor without input stays live. Default 1 min.
 	Idle time.Duration
+	// Live is how many actors may be live before idle ones make room. Default 16384.
+	Live int
 	// Resend is how long a step may be unconfirmed before it is sent again.
 	// Default 1 s.
 	Resend time.Duration
@@ -119,6 +121,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Idle == 0 {
 		c.Idle = time.Minute
+	}
+	if c.Live == 0 {
+		c.Live = 16_384
 	}
 	if c.Resend == 0 {
 		c.Resend = time.Second
@@ -154,6 +159,7 @@ func (c Config) Validate() error {
 	need(c.Now != nil, "Now: missing")
 	need(c.Fail != nil, "Fail: missing")
 	need(c.Idle >= 0, "Idle: %v is negative", c.Idle)
+	need(c.Live >= 0, "Live: %d is negative", c.Live)
 	need(c.Resend >= 0, "Resend: %v is negative", c.Resend)
 	need(c.SweepEvery >= 0, "SweepEvery: %v is negative", c.SweepEvery)
 	return errors.Join(errs...)

@@ -283,6 +283,44 @@ func TestWaitingMailIsBounded(t *testing.T) {
 	}
 }
 
+// Raft takes no proposal: nothing is void, the batch waits. When it is taken
+// the answers come, and what rode with it rides again.
+func TestRefusedProposalIsHeld(t *testing.T) {
+	w := newWorld(t)
+	w.lead(1)
+	w.tell("alice", sendTo(7, 1, "copy bob2 hello"))
+	w.settle()
+	w.trace.Reset()
+	s := w.shards[1]
+	s.refuses = true
+	w.tell("alice", sendTo(7, 2, "two"))
+	w.tell("alice", sendTo(7, 3, "three"))
+	w.settle()
+	w.expect(``)
+	s.refuses = false
+	w.settle()
+	w.expect(`
+		-- shard 1: committed append alice/2, append alice/3, trim 2#1-1
+		7 < sent 2 order 2
+		7 < sent 3 order 3
+	`)
+}
+
+// Strangers' names are tried one after the other: idle actors make room.
+func TestLiveActorsAreBounded(t *testing.T) {
+	w := newWorld(t)
+	w.lead(1)
+	s := w.shards[1]
+	s.cfg.Live = 10
+	for i := range 100 {
+		w.tell(fmt.Sprint("nobody", i, "x"), &nodepb.Ask{Request: 1})
+		w.settle()
+	}
+	if n := len(s.lives) - 1 - len(s.vacant); n > 11 {
+		t.Errorf("%d actors live, 10 may", n)
+	}
+}
+
 // The open batch is bounded while one is in flight.
 func TestOpenBatchIsBounded(t *testing.T) {
 	w := newWorld(t)

@@ -66,12 +66,12 @@ func (s *Shard) forward(id string, in any) error {
 		l.waiting = append(l.waiting, in)
 		return nil
 	}
-	s.hand(l, in)
+	s.pass(l, in)
 	return nil
 }
 
-// hand a message, and what comes up meanwhile, to an actor that is not busy.
-func (s *Shard) hand(l *live, in any) {
+// pass a message, and what comes up meanwhile, to an actor that is not busy.
+func (s *Shard) pass(l *live, in any) {
 	outer := s.current
 	l.busy = true
 	for {
@@ -97,6 +97,9 @@ func (s *Shard) hand(l *live, in any) {
 // activate spawns the actor of a row that has none. Its state is loaded by its
 // first message.
 func (s *Shard) activate(n uint32, id string) *live {
+	if len(s.lives)-len(s.vacant) > s.cfg.Live {
+		s.evict()
+	}
 	l := &live{shard: s, id: id, row: n, used: s.cfg.Now()}
 	if k := len(s.vacant); k > 0 {
 		l.slot, s.vacant = s.vacant[k-1], s.vacant[:k-1]
@@ -117,6 +120,18 @@ func (s *Shard) activate(n uint32, id string) *live {
 	s.cfg.Metrics.Activations.Inc()
 	s.arm(l)
 	return l
+}
+
+// evict puts an actor to rest before its time, because there are many: one of
+// the next few that nothing keeps awake. Config.Live may be passed where all
+// of them are at work.
+func (s *Shard) evict() {
+	for range 8 {
+		s.hand = s.hand%uint32(len(s.lives)-1) + 1
+		if l := s.lives[s.hand]; l != nil && s.hibernate(l) {
+			return
+		}
+	}
 }
 
 // incarnate implements actor.Producer, for the first life and after a restart.

@@ -12,6 +12,7 @@ type Metrics struct {
 	Hibernations   prometheus.Counter
 	Restarts       prometheus.Counter
 	Reads          prometheus.Counter
+	Held           prometheus.Counter
 	BatchMutations prometheus.Histogram
 	BatchBytes     prometheus.Histogram
 	Drops          *prometheus.CounterVec
@@ -42,6 +43,7 @@ func NewMetrics(with prometheus.Registerer) *Metrics {
 		Hibernations:   counter("hibernations_total", "Actors put to rest."),
 		Restarts:       counter("restarts_total", "Actors restarted after a panic."),
 		Reads:          counter("reads_total", "Batches that changed nothing and waited for a ReadIndex."),
+		Held:           counter("held_total", "Attempts to propose a batch that Raft refused."),
 		BatchMutations: histogram("batch_mutations", "Mutations per proposed batch.", 1, 2),
 		BatchBytes:     histogram("batch_bytes", "Bytes per proposed batch.", 64, 4),
 		Drops: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -57,7 +59,7 @@ func NewMetrics(with prometheus.Registerer) *Metrics {
 	m.dropWatch = m.Drops.WithLabelValues("watch")
 	if with != nil {
 		with.MustRegister(m.Live, m.Hibernated, m.RowBytes, m.OutboxDepth, m.Activations, m.Hibernations,
-			m.Restarts, m.Reads, m.BatchMutations, m.BatchBytes, m.Drops)
+			m.Restarts, m.Reads, m.Held, m.BatchMutations, m.BatchBytes, m.Drops)
 	}
 	return m
 }

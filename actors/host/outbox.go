@@ -143,6 +143,13 @@ func (o *outbox) trimmable() bool {
 	return false
 }
 
+// keepTrims forgets what trims returned last: the batch was not taken.
+func (o *outbox) keepTrims() {
+	for _, p := range o.pairs {
+		p.trimming = p.trimmed
+	}
+}
+
 // deleted says that the batch with these trims is applied.
 func (o *outbox) deleted(trims []*storepb.OutboxTrim) {
 	for _, t := range trims {

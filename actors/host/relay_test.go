@@ -72,7 +72,7 @@ func TestStepsSurviveCrashes(t *testing.T) {
 		confirm 1>2 #1
 		-- shard 2: crashes, leads term 3
 	`)
-	w.after(1100 * time.Millisecond)
+	w.after(1200 * time.Millisecond)
 	w.expect(`
 		step 1>2 #1
 		confirm 1>2 #1
@@ -118,7 +118,7 @@ func TestDroppedTakingIsTakenAgain(t *testing.T) {
 		7 < sent 1 order 1
 		-- shard 2: dropped
 	`)
-	w.after(1100 * time.Millisecond)
+	w.after(1200 * time.Millisecond)
 	w.expect(`
 		step 1>2 #1
 		-- shard 2: committed append bob2/1, in 1#1

@@ -35,6 +35,7 @@ type Shard struct {
 	wheel    *wheel
 	lives    []*live // slots that rows name; 0 is unused
 	vacant   []uint32
+	hand     uint32  // where evict looks next
 	failing  []*live // suspended after a panic, to be restarted or stopped
 	presence presence
 	outbox   *outbox
@@ -46,6 +47,7 @@ type Shard struct {
 	flight  *batch
 	spare   *batch
 	settled uint64 // every batch up to this token is applied or lost
+	held    bool   // the last attempt to flush was refused
 	pushes  uint64 // mutant_lostdeliver
 
 	// Of the call under way.
@@ -53,6 +55,7 @@ type Shard struct {
 	refused  error // why the virtual process did not take the message
 	stepped  bool  // the step of the last message ran to its end
 	reported reported
+	checked  uint64            // when the slower part of Tick was last done
 	cold     []user.Attachment // scratch
 }
 
@@ -77,7 +80,7 @@ func (s *Shard) Bind(r Raft) { s.raft = r }
 func (s *Shard) forget() {
 	s.rows = newRows()
 	s.wheel = newWheel(s.cfg.Now())
-	s.lives, s.vacant, s.failing = make([]*live, 1), nil, nil
+	s.lives, s.vacant, s.failing, s.hand = make([]*live, 1), nil, nil, 0
 	s.presence = newPresence()
 	s.outbox = newOutbox(limits.OutboxSteps)
 	s.inbox = newInbox()

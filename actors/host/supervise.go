@@ -99,7 +99,7 @@ func (s *Shard) restart(l *live) {
 	if len(l.waiting) > 0 {
 		in := l.waiting[0]
 		l.waiting = l.waiting[1:]
-		s.hand(l, in)
+		s.pass(l, in)
 	} else {
 		s.arm(l)
 	}

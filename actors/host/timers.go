@@ -7,6 +7,7 @@ import (
 
 const (
 	timersPerTick = 1024
+	slowTick      = 100 // milliseconds between looks at what need not be punctual
 	// A deadline that could not be met, or an actor that could not be put to
 	// rest, is tried again after this many milliseconds.
 	retryAfter = 1000
@@ -24,6 +25,10 @@ func (s *Shard) Tick() {
 			s.expired(key, now)
 		}
 	})
+	if now < s.checked+slowTick && now >= s.checked {
+		return
+	}
+	s.checked = now
 	s.repeat(now)
 	if s.open.empty() && s.flight == nil && s.outbox.trimmable() {
 		s.open.eager, s.open.since = true, now // nothing to ride with
