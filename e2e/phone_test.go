@@ -47,9 +47,10 @@ type phone struct {
 	conns     int
 	made      int
 	outbox    []*outgoing
-	open      int  // sends written on this connection and not answered
-	hold      bool // a retryable error: write nothing until all open ones are answered
-	ready     bool // welcome has come
+	open      int       // sends written on this connection and not answered
+	hold      bool      // a retryable error: write nothing until all open ones are answered
+	resume    time.Time // and not before this
+	ready     bool      // welcome has come
 	drained   bool
 	stored    uint64            // last seq it has
 	tops      map[string]uint64 // peer -> highest order it has
@@ -128,6 +129,8 @@ func (p *phone) talk(ctx context.Context) error {
 	reader.Go(func() { failed <- p.listen(reading, conn, messages) })
 	defer reader.Wait()
 	defer stop()
+	tick := time.NewTicker(25 * time.Millisecond) // for whoever has to wait before sending again
+	defer tick.Stop()
 	for {
 		select {
 		case frames := <-messages:
@@ -137,6 +140,7 @@ func (p *phone) talk(ctx context.Context) error {
 				}
 			}
 		case <-p.nudge:
+		case <-tick.C:
 		case err := <-failed:
 			return err
 		case <-ctx.Done():
@@ -227,6 +231,9 @@ func (p *phone) refused(e *errorFrame) error {
 	p.seen.Add(history.Refused{Device: p.me, ID: e.ID, Code: e.Code, Retryable: e.Retryable})
 	p.answered(e.ID)
 	p.hold = true
+	if until := time.Now().Add(time.Duration(e.RetryAfterMs) * time.Millisecond); until.After(p.resume) {
+		p.resume = until
+	}
 	return nil
 }
 
@@ -255,7 +262,7 @@ func (p *phone) act(ctx context.Context) error {
 		return nil
 	}
 	settling := p.settling.Load()
-	if !settling && p.rng.IntN(200) == 0 {
+	if !settling && p.rng.IntN(300) == 0 {
 		return net.ErrClosed // hang up without a word
 	}
 	if err := p.sendSome(ctx); err != nil {
@@ -282,7 +289,7 @@ func (p *phone) act(ctx context.Context) error {
 
 // sendSome fills the window: what waits in the outbox, then new messages.
 func (p *phone) sendSome(ctx context.Context) error {
-	if p.hold && p.open == 0 {
+	if p.hold && p.open == 0 && time.Now().After(p.resume) {
 		p.hold = false // everything again, in order
 		for _, o := range p.outbox {
 			o.written = false

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -25,6 +26,7 @@ type server struct {
 	t       *testing.T
 	address string
 	args    []string
+	extra   []string // flags of the next start alone
 	log     *os.File
 	process *exec.Cmd
 	ended   chan struct{} // closed when process has ended
@@ -92,8 +94,9 @@ func (s *server) ws() string             { return "ws://" + s.address + "/v1/ws"
 // start starts the process and does not wait for it to be ready.
 func (s *server) start() {
 	s.t.Helper()
-	fmt.Fprintf(s.log, "\n==== start %s\n", strings.Join(s.args, " "))
-	cmd := exec.Command(binary(s.t), s.args...)
+	args := slices.Concat(s.args, s.extra)
+	fmt.Fprintf(s.log, "\n==== start %s\n", strings.Join(args, " "))
+	cmd := exec.Command(binary(s.t), args...)
 	cmd.Stdout, cmd.Stderr = s.log, s.log
 	// The server dies with the test, however that ends.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

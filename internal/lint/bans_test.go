@@ -39,6 +39,7 @@ func TestBansFire(t *testing.T) {
 		{"a lock in a core", "actors/user/a.go", `import "sync/atomic"`, "single-threaded"},
 		{"a sleep in a test", "transport/ws/a_test.go", "import \"time\"\nfunc f() { time.Sleep(1) }", "wait for a condition"},
 		{"a renamed sleep in a test", "transport/ws/a_test.go", "import clock \"time\"\nfunc f() { clock.Sleep(1) }", "wait for a condition"},
+		{"a sleep in a bubble's time", "transport/ws/a_test.go", "import \"time\"\nimport \"testing/synctest\"\nfunc f() { time.Sleep(1); synctest.Wait() }", ""},
 		{"the package logger", "transport/ws/a.go", `import "log"`, "slog.Logger"},
 		{"slog is not log", "transport/ws/a.go", `import "log/slog"`, ""},
 		{"a library that exits", "transport/ws/a.go", "import \"os\"\nfunc f() { os.Exit(1) }", "only cmd"},

@@ -33,7 +33,9 @@ var calls = []struct {
 	applies   func(*source) bool
 	instead   string
 }{
-	{"time", "Sleep", func(s *source) bool { return s.test || under(s.dir, "e2e") }, "wait for a condition with a deadline, tick the core, or use testing/synctest: a sleep is either too short or too long"},
+	{"time", "Sleep", func(s *source) bool {
+		return (s.test || under(s.dir, "e2e")) && !slices.Contains(s.imports(), "testing/synctest")
+	}, "wait for a condition with a deadline, tick the core, or use testing/synctest: a sleep is either too short or too long"},
 	{"time", "Now", inCore, "time comes into a core as an input"},
 	{"time", "Since", inCore, "time comes into a core as an input"},
 	{"time", "Until", inCore, "time comes into a core as an input"},
