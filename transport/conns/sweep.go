@@ -35,17 +35,29 @@ func (c *Conns) sweep(now time.Time) {
 	slices := c.slices()
 	c.nextSweep = now.Add(c.cfg.Sweep / time.Duration(slices))
 	for s := range c.bySide {
-		side := &c.bySide[s]
-		for range (int(side.used) + slices - 1) / slices {
-			if side.cursor >= side.used {
-				side.cursor = 0
-			}
-			if i := side.cursor; side.due.At(i).reached(c.now) {
+		c.sweepSide(s, (int(c.bySide[s].used)+slices-1)/slices)
+	}
+}
+
+// sweepSide goes on by n connections from where it stopped.
+func (c *Conns) sweepSide(s, n int) {
+	side := &c.bySide[s]
+	for n > 0 {
+		if side.cursor >= side.used {
+			side.cursor = 0
+		}
+		from := side.cursor
+		run := side.due.From(from)
+		run = run[:min(len(run), n, int(side.used-from))]
+		side.cursor += uint32(len(run))
+		n -= len(run)
+		for k, due := range run {
+			if due.reached(c.now) {
+				run[k] = never
+				i := from + uint32(k)
 				r := side.records.At(i)
-				*side.due.At(i) = never
 				c.look(sideID(s, i, r), r)
 			}
-			side.cursor++
 		}
 	}
 }

@@ -36,16 +36,29 @@ type pair struct {
 
 	mu      sync.Mutex
 	cert    *tls.Certificate
-	version fileVersions // of what was read, or failed to be
+	files   files // that cert was read from
+	bad     files // that could not be used, and were reported
 	checked time.Time
 }
 
-type fileVersion struct {
-	modified time.Time
-	size     int64
-}
+// files is what the certificate's and the key's looked like.
+type files [2]os.FileInfo
 
-type fileVersions [2]fileVersion
+func (f files) same(g files) bool {
+	for i := range f {
+		a, b := f[i], g[i]
+		if a == nil || b == nil {
+			if a != b {
+				return false
+			}
+			continue
+		}
+		if !os.SameFile(a, b) || a.Size() != b.Size() || !a.ModTime().Equal(b.ModTime()) {
+			return false
+		}
+	}
+	return true
+}
 
 func (p *pair) certificate(now time.Time) *tls.Certificate {
 	p.mu.Lock()
@@ -54,43 +67,46 @@ func (p *pair) certificate(now time.Time) *tls.Certificate {
 		return p.cert
 	}
 	p.checked = now
-	v, err := p.look()
-	if err == nil && v == p.version {
+	seen, err := p.look()
+	if err == nil && seen.same(p.files) {
 		return p.cert
 	}
 	if err == nil {
-		err = p.loadLocked()
+		err = p.loadLocked(seen)
 	}
-	if err != nil {
+	switch {
+	case err == nil:
+		p.log.Info("certificate reloaded", "file", p.certFile)
+	case !seen.same(p.bad): // once, though it is tried again every time
+		p.bad = seen
 		p.log.Error("certificate not reloaded; the old one goes on", "err", err)
-		p.version = v
-		return p.cert
 	}
-	p.log.Info("certificate reloaded", "file", p.certFile)
 	return p.cert
 }
 
 func (p *pair) load() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.loadLocked()
-}
-
-func (p *pair) loadLocked() error {
-	v, err := p.look() // before reading: what is replaced meanwhile is read next time
+	seen, err := p.look()
 	if err != nil {
 		return err
 	}
+	return p.loadLocked(seen)
+}
+
+// loadLocked reads the files, which were seen before: what is replaced
+// meanwhile is read the next time.
+func (p *pair) loadLocked(seen files) error {
 	cert, err := tls.LoadX509KeyPair(p.certFile, p.keyFile)
 	if err != nil {
 		return fmt.Errorf("conns: certificate: %w", err)
 	}
-	p.cert, p.version = &cert, v
+	p.cert, p.files, p.bad = &cert, seen, files{}
 	return nil
 }
 
-func (p *pair) look() (fileVersions, error) {
-	var v fileVersions
+func (p *pair) look() (files, error) {
+	var f files
 	var errs []error
 	for i, name := range []string{p.certFile, p.keyFile} {
 		info, err := os.Stat(name)
@@ -98,7 +114,7 @@ func (p *pair) look() (fileVersions, error) {
 			errs = append(errs, fmt.Errorf("conns: certificate: %w", err))
 			continue
 		}
-		v[i] = fileVersion{info.ModTime(), info.Size()}
+		f[i] = info
 	}
-	return v, errors.Join(errs...)
+	return f, errors.Join(errs...)
 }

@@ -21,3 +21,6 @@ func (p *Pages[T]) Reach(i uint32) *T {
 	}
 	return p.At(i)
 }
+
+// From is what stands from index i to the end of its page, i being below Len.
+func (p *Pages[T]) From(i uint32) []T { return p.pages[i/pageSize][i%pageSize:] }
