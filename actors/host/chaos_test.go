@@ -80,7 +80,7 @@ func TestChaos(t *testing.T) {
 				s.crash(c.terms)
 				s.cfg.Gateway = c
 			},
-			"refuse": func(t *rapid.T) { s := shard(t); s.refuses = !s.refuses },
+			"refuse":    func(t *rapid.T) { s := shard(t); s.refuses = !s.refuses },
 			"lose mail": func(t *rapid.T) { w.mail = nil },
 			"mail": func(t *rapid.T) {
 				mail := w.mail
