@@ -72,7 +72,7 @@ func (f *Frozen) write(ctx context.Context) error {
 		return fmt.Errorf("%w: %w", ErrBroken, s.broken)
 	}
 	// Twice: the rows themselves, and the tables made of them.
-	if err := s.room(2 * f.rows.bytes); err != nil {
+	if err := s.room(2 * int64(f.rows.bytes)); err != nil {
 		return err
 	}
 	// A version of its own for each try: the same row may have another value
@@ -84,6 +84,9 @@ func (f *Frozen) write(ctx context.Context) error {
 		return err
 	}
 	if err := s.syncAll(); err != nil {
+		return s.fail(err)
+	}
+	if err := writeMarks(s.cfg.Dir); err != nil {
 		return s.fail(err)
 	}
 	return nil
@@ -105,7 +108,7 @@ func (f *Frozen) writeRows(ctx context.Context) error {
 			return false
 		}
 		// The write-ahead file, the table made of it, and a compaction.
-		if err = s.room(3 * c.bytes); err != nil {
+		if err = s.room(3 * int64(c.bytes)); err != nil {
 			return false
 		}
 		f.touched = true
@@ -173,12 +176,12 @@ func (c *chunk) write() error {
 // room refuses what would leave less than the reserve. Badger writes through
 // mapped, sparse files and dies by SIGBUS when there is no block for a page, so
 // it must never come to that.
-func (s *Store) room(need int) error {
+func (s *Store) room(need int64) error {
 	free, err := freeBytes(s.cfg.Dir)
 	if err != nil {
 		return fmt.Errorf("store: free space: %w", err)
 	}
-	if free-int64(need) < s.cfg.Reserve {
+	if free-need < s.cfg.Reserve {
 		return fmt.Errorf("%w: %d MiB free in %s, %d MiB needed, %d MiB kept in reserve",
 			ErrNoSpace, free/mib, s.cfg.Dir, need/mib, s.cfg.Reserve/mib)
 	}

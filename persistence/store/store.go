@@ -53,7 +53,11 @@ type Store struct {
 	tables map[string]bool // tables known to be synced
 	broken error
 
-	interrupt func() error // tests: called after each chunk; an error ends the Write
+	// owned by Maintain
+	verified uint64 // number of the table verified last
+
+	sync      func(path string) error // immutable: syncFile, but in tests
+	interrupt func() error            // tests: called after each chunk; an error ends the Write
 }
 
 // Open opens the database in cfg.Dir. Its tables are verified before Badger may
@@ -66,6 +70,9 @@ func Open(cfg Config) (*Store, error) {
 	if err := presence(cfg); err != nil {
 		return nil, err
 	}
+	if err := verifyAll(cfg); err != nil {
+		return nil, err
+	}
 	db, err := badger.OpenManaged(cfg.badger())
 	if err != nil {
 		return nil, fmt.Errorf("store: open %s: %w", cfg.Dir, err)
@@ -75,6 +82,7 @@ func Open(cfg Config) (*Store, error) {
 		read: db.NewTransactionAt(math.MaxUint64, false),
 		live: newOverlay(cfg.Split),
 		ts:   db.MaxVersion(),
+		sync: syncFile,
 	}
 	s.vacant = s.ts == 0
 	s.trusting = s.vacant

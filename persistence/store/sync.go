@@ -45,13 +45,13 @@ func (s *Store) syncAll() error {
 			return fmt.Errorf("sync: %d passes and still new files, such as %s", pass, names[0])
 		}
 		for _, name := range names {
-			if err := syncFile(filepath.Join(s.cfg.Dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			if err := s.sync(filepath.Join(s.cfg.Dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return fmt.Errorf("sync: %w", err)
 			}
 			done[name] = true
 		}
 	}
-	if err := syncFile(s.cfg.Dir); err != nil {
+	if err := s.sync(s.cfg.Dir); err != nil {
 		return fmt.Errorf("sync folder: %w", err)
 	}
 	s.cfg.Metrics.FilesSynced.Add(float64(len(done)))

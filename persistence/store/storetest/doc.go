@@ -42,6 +42,10 @@ const (
 	Untouched
 	// Partial fails when some of it is written.
 	Partial
+	// Unrecorded is complete, but the log does not get to know.
+	Unrecorded
 )
 
-func (o Outcome) String() string { return [...]string{"complete", "untouched", "partial"}[o] }
+func (o Outcome) String() string {
+	return [...]string{"complete", "untouched", "partial", "unrecorded"}[o]
+}

@@ -64,10 +64,12 @@ func (m *Memory) Freeze() bool {
 
 // Write completes the checkpoint or leaves it undone; there is no in between.
 func (m *Memory) Write(o Outcome) error {
-	if o != Complete {
+	switch o {
+	case Complete:
+		m.disk = m.frozen
+	case Untouched, Partial:
 		return errNotWritten
 	}
-	m.disk = m.frozen
 	return nil
 }
 

@@ -1,0 +1,164 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/options"
+	"github.com/dgraph-io/badger/v4/table"
+	"github.com/dgraph-io/ristretto/v2/z"
+)
+
+const (
+	memSuffix      = ".mem"
+	valueLogSuffix = ".vlog"
+	manifestName   = badger.ManifestFilename
+)
+
+// verifyAll looks at everything that Badger would take without a word: logs and
+// manifest cut at the first record that does not check, tables with damaged
+// blocks. Badger must not be open.
+func verifyAll(cfg Config) error {
+	if err := sweepEmpty(cfg.Dir); err != nil {
+		return fmt.Errorf("store: open: %w", err)
+	}
+	if err := verifyMarks(cfg.Dir); err != nil {
+		return err
+	}
+	return verifyTables(cfg)
+}
+
+// sweepEmpty removes logs of no bytes, which Badger refuses to open: a crash
+// leaves one between creating a log and giving it its size, and between
+// truncating one that is not needed any more and removing it.
+func sweepEmpty(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if !strings.HasSuffix(e.Name(), memSuffix) && !strings.HasSuffix(e.Name(), valueLogSuffix) {
+			continue
+		}
+		if info, err := e.Info(); err != nil {
+			return err
+		} else if info.Size() == 0 {
+			if err := os.Remove(filepath.Join(dir, e.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// verifyTables verifies the tables that the manifest names, unless they are too
+// many to do at every start.
+func verifyTables(cfg Config) error {
+	paths, err := manifestTables(cfg)
+	if err != nil {
+		return err
+	}
+	var total int64
+	for _, path := range paths {
+		info, err := os.Stat(path)
+		if err != nil {
+			return fmt.Errorf("%w: the manifest names a table that cannot be found: %w", ErrDamaged, err)
+		}
+		total += info.Size()
+	}
+	if total > cfg.VerifyBytes {
+		cfg.Logger.Warn("too much to verify at start, left to maintenance", "bytes", total, "limit", cfg.VerifyBytes)
+		return nil
+	}
+	for _, path := range paths {
+		if err := verifyTable(path); err != nil {
+			cfg.Metrics.Damaged.Inc()
+			return err
+		}
+	}
+	return nil
+}
+
+func manifestTables(cfg Config) ([]string, error) {
+	f, err := os.Open(filepath.Join(cfg.Dir, manifestName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("store: open: %w", err)
+	}
+	defer f.Close()
+	m, _, err := badger.ReplayManifestFile(f, 0, cfg.badger())
+	if err != nil {
+		cfg.Metrics.Damaged.Inc()
+		return nil, fmt.Errorf("%w: %s: %w", ErrDamaged, manifestName, err)
+	}
+	paths := make([]string, 0, len(m.Tables))
+	for id := range m.Tables {
+		paths = append(paths, table.NewFilename(id, cfg.Dir))
+	}
+	slices.Sort(paths)
+	return paths, nil
+}
+
+// verifyTable reads a whole table and compares the checksums of its index and
+// blocks. Badger's code panics over some kinds of damage.
+func verifyTable(path string) (err error) {
+	f, err := z.OpenMmapFile(path, os.O_RDONLY, 0)
+	if err != nil {
+		return fmt.Errorf("store: verify: %w", err)
+	}
+	var t *table.Table
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%w: table %s: %v", ErrDamaged, path, p)
+		}
+		if t != nil { // else OpenTable has closed it, or left it to the process's end
+			err = errors.Join(err, t.Close(-1))
+		}
+	}()
+	if t, err = table.OpenTable(f, table.Options{Compression: options.None}); err == nil {
+		err = t.VerifyChecksum()
+	}
+	if err != nil {
+		err = fmt.Errorf("%w: table %s: %w", ErrDamaged, path, err)
+	}
+	return err
+}
+
+// verifyNext verifies tables in use up to VerifyBytes of them, going on where
+// the last call ended. Of a table that a compaction removes meanwhile, nothing
+// is wanted any more.
+func (s *Store) verifyNext(ctx context.Context) (int, error) {
+	tables := s.db.Tables()
+	slices.SortFunc(tables, func(a, b badger.TableInfo) int { return cmp.Compare(a.ID, b.ID) })
+	start, _ := slices.BinarySearchFunc(tables, s.verified+1, func(t badger.TableInfo, id uint64) int {
+		return cmp.Compare(t.ID, id)
+	})
+	var bytes int64
+	n := 0
+	for _, t := range slices.Concat(tables[start:], tables[:start]) {
+		if bytes += int64(t.OnDiskSize); n > 0 && bytes > s.cfg.VerifyBytes || ctx.Err() != nil {
+			break
+		}
+		err := verifyTable(table.NewFilename(t.ID, s.cfg.Dir))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			s.cfg.Metrics.Damaged.Inc()
+			return n, err
+		}
+		s.verified = t.ID
+		n++
+	}
+	return n, nil
+}
