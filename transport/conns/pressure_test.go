@@ -92,7 +92,7 @@ func TestPausedPeerGoesAway(t *testing.T) {
 // What the kernel does not take at once is written later, whole and in order.
 func TestShortWrites(t *testing.T) {
 	carriers(t, func(t *testing.T, cfg Config) {
-		cfg.PendingMax = 1 << 30
+		cfg.PendingMax = unbounded
 		n := start(t, cfg, &scribe{})
 		c, id := n.open()
 		const count, size = 300, 100_000
@@ -117,25 +117,20 @@ func TestShortWrites(t *testing.T) {
 	})
 }
 
-// fill sends until more than the high-water mark waits, and nothing moves any
-// more: the kernel's buffers are full on both ends.
+// unbounded lets a test have more waiting than the kernel's buffers on both ends
+// may ever take (some 10 MiB), so that it does wait.
+const unbounded = 1 << 30
+
+// fill sends that much.
 func (n *node) fill(id ID) {
 	n.t.Helper()
-	const still = 50 * time.Millisecond
-	last, since := -1, time.Now()
-	for time.Since(since) < still {
-		n.on(func() {
-			for n.conns.Pending(id) <= n.conns.cfg.PendingHigh {
-				n.conns.Send(id, []byte(text(50_000)))
-			}
-			if now := n.conns.Pending(id); now != last {
-				last, since = now, time.Now()
-			}
-		})
-	}
-	for len(n.scribe.events) > 0 {
-		n.next("drained")
-	}
+	n.on(func() {
+		for range 32 {
+			n.conns.Send(id, []byte(text(1<<20)))
+		}
+		n.conns.Flush()
+	})
+	n.silent()
 }
 
 // Above the high-water mark a connection is not read, and says when it has
@@ -143,6 +138,7 @@ func (n *node) fill(id ID) {
 func TestPressure(t *testing.T) {
 	carriers(t, func(t *testing.T, cfg Config) {
 		cfg.Heartbeat = time.Second
+		cfg.PendingMax = unbounded
 		n := start(t, cfg, &scribe{})
 		c, id := n.open()
 		n.fill(id)
@@ -175,6 +171,7 @@ func TestPressure(t *testing.T) {
 func TestSlowConsumerIsCut(t *testing.T) {
 	carriers(t, func(t *testing.T, cfg Config) {
 		cfg.Heartbeat = time.Hour
+		cfg.PendingMax = unbounded
 		n := start(t, cfg, &scribe{})
 		c, id := n.open()
 		n.fill(id)
@@ -218,7 +215,7 @@ func TestPendingIsBounded(t *testing.T) {
 // A peer that pings and does not read is answered until much is waiting, and
 // then no more.
 func TestPingFlood(t *testing.T) {
-	n := start(t, Config{}, &scribe{})
+	n := start(t, Config{PendingMax: unbounded}, &scribe{})
 	c, id := n.open()
 	n.fill(id)
 	n.on(func() { n.conns.loop.Resume(id) }) // as if its pings had been read just before
