@@ -17,7 +17,8 @@
 // session's previous send to the same user that was not finally refused, so
 // that the recipient's actor can tell when one before it is missing. After a
 // retryable refusal of an id, later sends to that user are refused here until
-// that id comes again. Past the bound of sends in flight nothing more is read.
+// that id comes again. Past the bound of sends in flight nothing more is read,
+// nor between hello and welcome: what was read by then waits.
 //
 // # The stream
 //

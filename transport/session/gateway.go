@@ -83,11 +83,11 @@ type Gateway struct {
 	spare    [][]byte   // buffers for session.out
 }
 
-// deadline of a send.
+// deadline of a send, or of an attachment.
 type deadline struct {
 	conn uint64
-	tag  uint32
-	at   int64 // Unix microseconds
+	tag  uint32 // 0 for the attachment
+	at   int64  // Unix microseconds
 }
 
 // New makes a Gateway.
@@ -104,8 +104,17 @@ func New(cfg Config, conns Conns, users Users, tokens Verifier, now func() time.
 // Opened begins a session for a new connection. Until Admit it is the
 // connections' to bound how long it may take.
 func (g *Gateway) Opened(conn uint64, enc frames.Encoding, bearer string) {
-	g.sessions[conn] = &session{conn: conn, enc: enc, bearer: bearer}
+	s := &session{conn: conn, enc: enc, bearer: bearer}
+	g.sessions[conn] = s
 	g.metrics.Sessions.Inc()
+	if bearer == "" {
+		return
+	}
+	// The upgrade could not say that its token is bad. One that cannot be judged
+	// yet may be by the time of hello.
+	if _, err := g.tokens.Identify(bearer); err != nil && !errors.Is(err, ErrUndecided) {
+		g.close(s, CloseUnauthenticated, err.Error())
+	}
 }
 
 // Closed ends the session of a connection.
@@ -128,10 +137,15 @@ func (g *Gateway) Closed(conn uint64) {
 	}
 }
 
-// Message takes one WebSocket message. The data is not kept.
-func (g *Gateway) Message(conn uint64, data []byte) {
+// Message takes one WebSocket message, which came as those of the encoding do.
+// The data is not kept.
+func (g *Gateway) Message(conn uint64, enc frames.Encoding, data []byte) {
 	s := g.sessions[conn]
 	if s == nil || s.state == closing {
+		return
+	}
+	if enc != s.enc {
+		g.close(s, CloseMalformed, "the subprotocol's messages are "+map[frames.Encoding]string{frames.JSON: "text", frames.Protobuf: "binary"}[s.enc])
 		return
 	}
 	err := frames.Decode(s.enc, data, func(f *clientpb.ClientFrame, broken *nodepb.Fault) error {
@@ -151,12 +165,13 @@ func (g *Gateway) Message(conn uint64, data []byte) {
 // errClosing ends the decoding of a message whose session has ended.
 var errClosing = errors.New("session is closing")
 
-// take handles a frame, or holds it behind those that wait for sends in flight.
+// take handles a frame, or holds it behind those that wait for sends in flight
+// or, said right after hello, for welcome.
 func (g *Gateway) take(s *session, f *clientpb.ClientFrame, broken *nodepb.Fault) error {
 	if s.state == closing {
 		return errClosing
 	}
-	if s.busy != nil && len(s.busy.held) > 0 || g.full(s, f, broken) {
+	if s.state == attaching || s.busy != nil && len(s.busy.held) > 0 || g.full(s, f, broken) {
 		a := s.activity(g.cfg.Limits)
 		a.held = append(a.held, heldFrame{f, broken})
 		g.conns.Read(s.conn, Pause)
@@ -178,19 +193,20 @@ func (g *Gateway) full(s *session, f *clientpb.ClientFrame, broken *nodepb.Fault
 	return c != nil && c.inFlight >= g.cfg.Limits.InFlightPerConversation
 }
 
-// release takes up held frames as sends in flight are decided.
+// release takes up held frames once the session is attached, and as sends in
+// flight are decided.
 func (g *Gateway) release(s *session) {
 	a := s.busy
-	if len(a.held) == 0 {
+	if a == nil || len(a.held) == 0 {
 		return
 	}
-	for len(a.held) > 0 && s.state != closing && !g.full(s, a.held[0].frame, a.held[0].fault) {
+	for len(a.held) > 0 && s.state != closing && s.state != attaching && !g.full(s, a.held[0].frame, a.held[0].fault) {
 		h := a.held[0]
 		a.held[0] = heldFrame{}
 		a.held = a.held[1:]
 		g.frame(s, h.frame, h.fault)
 	}
-	if len(a.held) == 0 {
+	if len(a.held) == 0 && s.state != closing {
 		a.held = nil
 		g.conns.Read(s.conn, Resume)
 	}
@@ -199,7 +215,7 @@ func (g *Gateway) release(s *session) {
 // frame dispatches one frame of a client.
 func (g *Gateway) frame(s *session, f *clientpb.ClientFrame, broken *nodepb.Fault) {
 	g.metrics.FramesIn.Inc()
-	if s.state == greeting || s.state == attaching {
+	if s.state == greeting {
 		g.beforeWelcome(s, f, broken)
 		return
 	}
@@ -314,22 +330,26 @@ func (g *Gateway) tell(user string, msg any) {
 	}
 }
 
-// Sweep closes connections whose sends have been open for too long. It is
-// called a few times a second.
+// Sweep closes connections whose sends, or whose hello, have been open for too
+// long. It is called a few times a second.
 func (g *Gateway) Sweep() {
 	late := g.now().Add(-g.cfg.Answer).UnixMicro()
 	n := 0
 	for ; n < len(g.open); n++ {
 		d := g.open[n]
 		s := g.sessions[d.conn]
-		if s == nil || s.busy == nil || s.busy.pending[d.tag] == nil {
+		if s == nil || !s.waits(d.tag) {
 			continue
 		}
 		if d.at > late {
 			break
 		}
 		g.metrics.Overdue.Inc()
-		g.close(s, CloseUnavailable, "the outcome of a send is not known; send it again")
+		reason := "the outcome of a send is not known; send it again"
+		if d.tag == 0 {
+			reason = "no answer to hello in time; reconnect"
+		}
+		g.close(s, CloseUnavailable, reason)
 	}
 	g.open = g.open[:copy(g.open, g.open[n:])]
 }

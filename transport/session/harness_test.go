@@ -109,9 +109,15 @@ func (s *scene) Identify(token string) (Identity, error) {
 
 func (s *scene) open() { s.g.Opened(7, frames.JSON, "") }
 
+// openWith is a connection whose upgrade brought a token.
+func (s *scene) openWith(bearer string) {
+	s.g.Opened(7, frames.JSON, bearer)
+	s.g.Flush()
+}
+
 // say is the client's: JSON frames.
 func (s *scene) say(lines ...string) {
-	s.g.Message(7, []byte(strings.Join(lines, "\n")))
+	s.g.Message(7, frames.JSON, []byte(strings.Join(lines, "\n")))
 	s.g.Flush()
 }
 

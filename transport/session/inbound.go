@@ -16,8 +16,6 @@ import (
 func (g *Gateway) beforeWelcome(s *session, f *clientpb.ClientFrame, broken *nodepb.Fault) {
 	hello := f.GetHello()
 	switch {
-	case s.state == attaching:
-		g.close(s, CloseMalformed, "nothing may be sent between hello and welcome")
 	case broken != nil:
 		g.fault(s, f.GetRef(), "", broken)
 	case hello == nil:
@@ -26,6 +24,8 @@ func (g *Gateway) beforeWelcome(s *session, f *clientpb.ClientFrame, broken *nod
 		g.fault(s, f.GetRef(), "", fault.New(fault.InvalidArgument, "", "hello.client: %d bytes, at most %d", len(hello.GetClient()), limits.Client))
 	case hello.GetHeartbeat() != nil && hello.GetHeartbeat().CheckValid() != nil:
 		g.fault(s, f.GetRef(), "", fault.New(fault.InvalidArgument, "", "hello.heartbeat: not a duration"))
+	case hello.GetHeartbeat().AsDuration() < 0:
+		g.fault(s, f.GetRef(), "", fault.New(fault.InvalidArgument, "", "hello.heartbeat: must not be negative"))
 	default:
 		g.hello(s, f.GetRef(), hello)
 	}
@@ -60,7 +60,9 @@ func (g *Gateway) hello(s *session, ref uint32, m *clientpb.Hello) {
 	attach := &nodepb.Attach{Origin: s.origin(), Acked: m.GetAcked(), Client: m.GetClient()}
 	if err := g.users.Tell(s.user, attach); err != nil {
 		g.close(s, CloseUnavailable, "the user's shard has no leader")
+		return
 	}
+	g.open = append(g.open, deadline{conn: s.conn, at: g.now().UnixMicro()})
 }
 
 // send stamps a message and puts it to its recipient's actor.

@@ -19,6 +19,8 @@ type Metrics struct {
 	// DeliverSeconds from its acceptance to its deliver being written live.
 	SentSeconds    prometheus.Histogram
 	DeliverSeconds prometheus.Histogram
+	// MailboxDepth is how many entries waited for a device that attached.
+	MailboxDepth prometheus.Histogram
 }
 
 // NewMetrics registers them, where reg is not nil.
@@ -53,9 +55,13 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		Untaken:        counter("untaken_total", "Words to an actor that were not taken and need no answer."),
 		SentSeconds:    histogram("send_to_sent_seconds", "From a send being read to its sent being written."),
 		DeliverSeconds: histogram("send_to_deliver_seconds", "From acceptance to the deliver being written to a connected device."),
+		MailboxDepth: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Namespace: "rookery", Name: "mailbox_depth", Help: "Entries that waited in the mailbox for a device that attached.",
+			Buckets: append([]float64{0}, prometheus.ExponentialBuckets(1, 4, 8)...),
+		}),
 		Faults: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: "rookery", Name: "faults_total", Help: "Errors sent to clients, by code."}, []string{"code"}),
 	}
-	register(m.Sessions, m.Faults)
+	register(m.Sessions, m.Faults, m.MailboxDepth)
 	return m
 }

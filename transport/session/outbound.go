@@ -108,6 +108,7 @@ func (g *Gateway) attached(s *session, m *nodepb.Attached) {
 		}
 		s.state = greeting
 		g.fault(s, s.ref, "", f)
+		g.release(s)
 		return
 	}
 	s.state, s.number = attached, m.GetSession()
@@ -117,6 +118,7 @@ func (g *Gateway) attached(s *session, m *nodepb.Attached) {
 		Limits: g.cfg.Limits.proto(), Time: m.GetTime(), Node: g.cfg.Node,
 	}}})
 	g.pull(s)
+	g.release(s)
 }
 
 // pull asks for what follows the last entry written, once there is room.
@@ -154,6 +156,7 @@ func (g *Gateway) page(s *session, m *nodepb.Page) {
 	}
 	if !s.drained && (m.GetEnd() || s.written >= s.backlog) {
 		s.drained = true
+		g.metrics.MailboxDepth.Observe(float64(s.waited))
 		g.write(s, &clientpb.ServerFrame{Body: &clientpb.ServerFrame_Drained{Drained: &clientpb.Drained{Seq: s.written}}})
 	}
 	if m.GetEnd() {
@@ -193,6 +196,9 @@ func (g *Gateway) entry(s *session, e *storepb.Entry) {
 		return
 	}
 	s.written = e.GetSeq()
+	if !s.drained {
+		s.waited++
+	}
 	if m := e.GetMessage(); m != nil {
 		s.after = max(s.after, m.GetTime())
 		g.metrics.Delivers.Inc()

@@ -58,6 +58,7 @@ type session struct {
 	// heartbeat granted.
 	heartbeat time.Duration
 
+	waited  uint32 // entries written before drained
 	written uint64 // last seq written
 	cursor  uint64 // acked, as far as told
 	backlog uint64 // last seq of the mailbox when the session attached
@@ -66,6 +67,14 @@ type session struct {
 
 	out  []byte    // frames to be sent at the end of the round
 	busy *activity // nil for a session that has never sent anything
+}
+
+// waits says whether the send of the tag, or with 0 the hello, is undecided.
+func (s *session) waits(tag uint32) bool {
+	if tag == 0 {
+		return s.state == attaching
+	}
+	return s.busy != nil && s.busy.pending[tag] != nil
 }
 
 // origin stamps what the session says to actors.
@@ -80,7 +89,7 @@ type activity struct {
 	pending map[uint32]*pending
 	chains  map[string]*chain
 	watched map[string]struct{}
-	// held are frames read past the bound of sends in flight.
+	// held are frames read past the bound of sends in flight, or before welcome.
 	held []heldFrame
 	// barrier: Devices of this epoch is confirmed once open, the sends stamped
 	// before it, are decided.

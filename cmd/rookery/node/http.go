@@ -18,10 +18,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/rookery-im/rookery/cluster/control"
+	"github.com/rookery-im/rookery/internal/fault"
 	"github.com/rookery-im/rookery/internal/limits"
 	"github.com/rookery-im/rookery/transport/api"
 	"github.com/rookery-im/rookery/transport/auth"
 	"github.com/rookery-im/rookery/transport/conns"
+	"github.com/rookery-im/rookery/transport/ws"
 )
 
 // openHTTP makes the handlers of both addresses.
@@ -36,9 +38,11 @@ func (n *Node) openHTTP(metrics *auth.Metrics) error {
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/", a)
-	mux.HandleFunc("GET /v1/ws", n.upgrade)
+	mux.HandleFunc("GET "+conns.Path, n.upgrade)
+	mux.HandleFunc(conns.Path, onlyGet)
 	if n.cfg.Echo {
-		mux.HandleFunc("GET /v1/ws/echo", n.conns.Echo)
+		mux.HandleFunc("GET "+conns.EchoPath, n.conns.Echo)
+		mux.HandleFunc(conns.EchoPath, onlyGet)
 	}
 	n.clients = n.server(mux)
 	if n.TLS() {
@@ -57,10 +61,16 @@ func (n *Node) openHTTP(metrics *auth.Metrics) error {
 func (n *Node) upgrade(w http.ResponseWriter, r *http.Request) {
 	if n.draining.Load() {
 		w.Header().Set("Retry-After", "1")
-		http.Error(w, "draining", http.StatusServiceUnavailable)
+		ws.Refuse(w, 0, fault.Unavailable, errDraining.Error())
 		return
 	}
 	n.conns.Upgrade(w, r)
+}
+
+// onlyGet answers what is not a GET on a path of WebSockets.
+func onlyGet(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Allow", "GET, HEAD")
+	ws.Refuse(w, http.StatusMethodNotAllowed, fault.NotFound, r.Method+" is not among the methods of this path: GET, HEAD")
 }
 
 func (n *Node) server(h http.Handler) *http.Server {
@@ -233,17 +243,32 @@ func (n *Node) housekeep(ctx context.Context) {
 // the node within the drain timeout.
 func (n *Node) Drain() error {
 	n.draining.Store(true)
-	until := time.Now().Add(n.cfg.DrainTimeout)
-	ctx, cancel := context.WithDeadline(context.Background(), until)
-	defer cancel()
+	until := time.Now().Add(n.cfg.DrainTimeout * 9 / 10) // the rest is for closing the data
 	if err := n.conns.StopAccepting(); err != nil {
 		n.cfg.Log.Warn("stop accepting", "err", err)
 	}
 	n.sendAway(until.Add(-n.cfg.DrainTimeout / 3))
-	err := errors.Join(wrap("end REST", n.clients.Shutdown(ctx)), wrap("end administration", n.admin.Shutdown(ctx)))
+	n.endRequests(until.Add(-n.cfg.DrainTimeout / 5))
 	n.settle(until)
 	n.end()
-	return errors.Join(err, n.close())
+	return n.close()
+}
+
+// endRequests waits for requests to end, and cuts those that do not: a client
+// that sends half a request must not make an orderly end a failed one.
+func (n *Node) endRequests(until time.Time) {
+	ctx, cancel := context.WithDeadline(context.Background(), until)
+	defer cancel()
+	for _, s := range []*http.Server{n.clients, n.admin} {
+		err := s.Shutdown(ctx)
+		if errors.Is(err, context.DeadlineExceeded) {
+			n.cfg.Log.Warn("requests that did not end in time are cut")
+			err = s.Close()
+		}
+		if err != nil {
+			n.cfg.Log.Warn("end a server", "err", err)
+		}
+	}
 }
 
 // sendAway closes the connections in batches, and tells each when to come back.

@@ -143,8 +143,12 @@ func (h handler) Opened(id conns.ID, info conns.Info) {
 	h.n.conns.SetDeadline(id, time.Now().Add(helloTimeout), session.CloseUnauthenticated)
 }
 
-func (h handler) Message(id conns.ID, _ conns.Opcode, data []byte) {
-	h.n.sessions.Message(uint64(id), data)
+func (h handler) Message(id conns.ID, op conns.Opcode, data []byte) {
+	enc := frames.JSON
+	if op == ws.Binary {
+		enc = frames.Protobuf
+	}
+	h.n.sessions.Message(uint64(id), enc, data)
 }
 
 func (h handler) Drained(id conns.ID) { h.n.sessions.Drained(uint64(id)) }
