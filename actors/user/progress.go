@@ -140,13 +140,14 @@ func (t *turn) watermark(peer string) *storepb.Watermark {
 	}
 }
 
-// receipts tells peers how far their messages came; not those who are blocked.
+// receipts tells peers how far their messages came; not those who are blocked,
+// nor where nothing came anywhere: a later message may expire before the first.
 func (t *turn) receipts(peers []string) {
 	for _, peer := range peers {
-		if t.blocked(peer) {
+		c := t.convs[peer]
+		if t.blocked(peer) || c.delivered == 0 && c.read == 0 {
 			continue
 		}
-		c := t.convs[peer]
 		t.relay(&storepb.Step{To: peer, Body: &storepb.Step_Watermark{Watermark: &storepb.Watermark{
 			Peer: t.id, Delivered: c.delivered, Read: c.read, Undelivered: below(c.undelivered, c.delivered),
 		}}})
