@@ -124,8 +124,12 @@ func TestEventsOfTheDead(t *testing.T) {
 	l, w := newLoop(t, Config{})
 	a, peerA := pair(t, l)
 	b, peerB := pair(t, l)
-	say(t, peerA, "to a")
-	say(t, peerB, "to b")
+	for _, fd := range []int{peerA, peerB} {
+		say(t, fd, "the end")
+		if err := unix.Shutdown(fd, unix.SHUT_RDWR); err != nil {
+			t.Fatal(err)
+		}
+	}
 	var second ID
 	var secondPeer int
 	w.onData = func(id ID) { // closes the other one, whose event is in the same batch
@@ -142,11 +146,13 @@ func TestEventsOfTheDead(t *testing.T) {
 		if l.get(second).fd != fd || second.Index() != victim.Index() {
 			t.Fatal("neither slot nor descriptor were used again: nothing is tested")
 		}
+		l.Pause(second) // so that the end of the victim's stream would be the end of it
 	}
 	wait(t, l)
-	if len(w.got) != 1 || len(w.gone) != 0 {
+	if len(w.got) != 1 || w.gone[second] != nil {
 		t.Errorf("%v %v", w.got, w.gone)
 	}
+	l.Resume(second)
 	say(t, secondPeer, "to the second")
 	wait(t, l)
 	if w.got[second] != "to the second" {
