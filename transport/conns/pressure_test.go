@@ -56,6 +56,43 @@ func TestPause(t *testing.T) {
 	})
 }
 
+// Silence counts from the resumption on even where nothing had come.
+func TestPauseIsNotSilence(t *testing.T) {
+	carriers(t, func(t *testing.T, cfg Config) {
+		cfg.Heartbeat = time.Second
+		n := start(t, cfg, &scribe{})
+		_, id := n.open()
+		n.on(func() { n.conns.Pause(id) })
+		for range 5 {
+			n.pass(time.Second)
+		}
+		n.on(func() { n.conns.Resume(id) })
+		n.pass(1900 * time.Millisecond)
+		n.silent()
+		n.pass(200 * time.Millisecond)
+		n.next("closed")
+	})
+}
+
+// A message that came in fragments is let go of although reading pauses with it.
+func TestPauseHoldsNoMoreThanWhatFollows(t *testing.T) {
+	s := &scribe{}
+	n := start(t, Config{}, s)
+	c, id := n.open()
+	n.on(func() { s.onMessage = func(id ID, _ []byte) { n.conns.Pause(id) } })
+	first := frame(ws.Text, "in two ")
+	first[0] &^= 0x80
+	c.raw(append(first, frame(ws.Continuation, "fragments")...))
+	if got := n.next("message"); got.data != "in two fragments" {
+		t.Errorf("%+v", got)
+	}
+	n.on(func() {
+		if r := n.conns.find(id); r.input != 0 || r.partial != never {
+			t.Errorf("input %d is held, partial since %d", r.input, r.partial)
+		}
+	})
+}
+
 func TestPauseWithinOpened(t *testing.T) {
 	carriers(t, func(t *testing.T, cfg Config) {
 		s := &scribe{}
@@ -181,7 +218,35 @@ func TestSlowConsumerIsCut(t *testing.T) {
 		if got := n.next("closed"); got.id != id || got.code != ws.CloseSlow || !errors.Is(got.err, ErrSlow) {
 			t.Errorf("%+v", got)
 		}
-		c.expectClose(ws.CloseSlow)
+		whole := 0
+		for {
+			op, b, err := c.read()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if op == ws.Close {
+				if string(b[:2]) != "\x0f\xa1" {
+					t.Errorf("close %q", b)
+				}
+				break
+			}
+			whole++
+		}
+		if !cfg.Portable && whole > 25 {
+			t.Errorf("the code came after %d MiB of 32", whole)
+		}
+	})
+}
+
+// Between the marks a connection goes on being read, and says when it has drained.
+func TestDrainedBelowTheHighMark(t *testing.T) {
+	carriers(t, func(t *testing.T, cfg Config) {
+		n := start(t, cfg, &scribe{})
+		c, id := n.open()
+		n.on(func() { n.conns.Send(id, []byte(text(100_000))) })
+		c.expect(ws.Text, text(100_000))
+		n.next("drained")
+		n.silent()
 	})
 }
 
@@ -271,6 +336,24 @@ func TestSlowLoris(t *testing.T) {
 			t.Errorf("%+v", got)
 		}
 		c.expectClose(ws.CloseMalformed)
+	})
+}
+
+// The bound is on one message: a peer whose reads always end within one may go
+// on for ever.
+func TestPartialStartsAnewWithEachMessage(t *testing.T) {
+	carriers(t, func(t *testing.T, cfg Config) {
+		cfg.Heartbeat = time.Hour
+		n := start(t, cfg, &scribe{})
+		c, _ := n.open()
+		whole := frame(ws.Binary, text(100))
+		c.raw(whole[:50])
+		for range 5 {
+			n.pass(40 * time.Second)
+			c.raw(append(append([]byte{}, whole[50:]...), whole[:50]...))
+			n.next("message")
+		}
+		n.silent()
 	})
 }
 

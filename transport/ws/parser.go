@@ -238,7 +238,6 @@ func (p *Parser) begin(first byte, length uint64, mask [4]byte) {
 		p.flags |= final
 	}
 	if p.op == Text || p.op == Binary {
-		p.pending = 0
 		p.flags &^= isText
 		if p.op == Text {
 			p.flags |= isText
