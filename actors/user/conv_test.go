@@ -156,3 +156,21 @@ func TestSettle(t *testing.T) {
 		t.Errorf("open orders %v", c.open)
 	}
 }
+
+// Whatever an old watermark says when it comes late, a receipt goes up only.
+func TestReceiptNeverDecreases(t *testing.T) {
+	w := lived(t)
+	for _, m := range []*storepb.Watermark{
+		{Peer: "alice", Delivered: 5, Read: 3},
+		{Peer: "alice", Delivered: 4, Read: 1},
+		{Peer: "alice", Delivered: 4, Read: 4},
+		{Peer: "alice", Delivered: 6, Read: 2},
+	} {
+		w.step("bob", &storepb.Step{To: "bob", Body: &storepb.Step_Watermark{Watermark: m}})
+		w.done()
+	}
+	r := w.state("bob").convs["alice"].receipt("alice").GetReceipt()
+	if r.GetDelivered() != 6 || r.GetRead() != 4 {
+		t.Errorf("receipt %v", r)
+	}
+}

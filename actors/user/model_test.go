@@ -337,7 +337,7 @@ func (m *model) receipt(c *client, r *storepb.Receipt) {
 	for _, a := range list[:r.GetDelivered()] {
 		_, undelivered := position(r.GetUndelivered(), a.order)
 		switch {
-		case d.from == d.to: // a note that was for no other device is neither
+		case d.from == d.to && len(a.due) == 0: // a note that was for no other device
 		case undelivered && !a.lost:
 			m.w.fail("%v: receipt %v, but %v order %d was acked", c.key, r, d, a.order)
 		case !undelivered && !a.said:

@@ -117,6 +117,9 @@ func traceProgress(p *storepb.Progress) string {
 
 func traceWatermark(m *storepb.Watermark) string {
 	s := fmt.Sprintf("watermark %s delivered %d read %d%s", m.GetPeer(), m.GetDelivered(), m.GetRead(), ranges(m.GetUndelivered()))
+	if a := ranges(m.GetAcked()); a != "" {
+		s += strings.Replace(a, "undelivered", "acked", 1)
+	}
 	return s
 }
 
