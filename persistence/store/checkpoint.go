@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -184,6 +185,23 @@ func (s *Store) room(need int64) error {
 	if free-need < s.cfg.Reserve {
 		return fmt.Errorf("%w: %d MiB free in %s, %d MiB needed, %d MiB kept in reserve",
 			ErrNoSpace, free/mib, s.cfg.Dir, need/mib, s.cfg.Reserve/mib)
+	}
+	return nil
+}
+
+// roomToOpen refuses to begin on a disk that is nearly full. Badger makes a log
+// and tables of older logs while it opens, and dies by SIGBUS like above. Half of
+// the reserve does, so that a node that ran into it can start again.
+func roomToOpen(cfg Config) error {
+	free, err := freeBytes(cfg.Dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return fmt.Errorf("store: open: free space: %w", err)
+	case free < cfg.Reserve/2:
+		return fmt.Errorf("%w: %d MiB free in %s, %d MiB are needed to open it. Nothing is lost; make room and start again",
+			ErrNoSpace, free/mib, cfg.Dir, cfg.Reserve/2/mib)
 	}
 	return nil
 }

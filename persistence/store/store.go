@@ -70,6 +70,9 @@ func Open(cfg Config) (*Store, error) {
 	if err := presence(cfg); err != nil {
 		return nil, err
 	}
+	if err := roomToOpen(cfg); err != nil {
+		return nil, err
+	}
 	if err := verifyAll(cfg); err != nil {
 		return nil, err
 	}
