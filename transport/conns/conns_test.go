@@ -3,6 +3,7 @@ package conns
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"testing"
 	"time"
@@ -256,7 +257,11 @@ func TestDrain(t *testing.T) {
 			c, _ := n.open()
 			clients = append(clients, c)
 		}
-		waiting := n.dialRaw() // a connection of net/http's
+		waiting := n.dialRaw() // a connection that net/http has accepted
+		waiting.raw([]byte("GET /nothing HTTP/1.1\r\nHost: here\r\n\r\n"))
+		if _, err := io.Copy(io.Discard, waiting.response().Body); err != nil {
+			t.Fatal(err)
+		}
 		if err := n.conns.StopAccepting(); err != nil {
 			t.Fatal(err)
 		}
