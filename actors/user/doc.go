@@ -26,7 +26,12 @@
 //	     ── otherwise ───────────────────────▶ entry, sent, push, copy
 //
 // The delivered watermark of a direction is the highest order at or below
-// which each message was acked by some device, or is named as undelivered.
+// which each message was acked by some device, or is named as undelivered: it
+// expired, a block discarded it, or the last device to wait for it was unlinked
+// without having acked it. An ack counts even after its device is gone.
+//
+// While the shard's outbox is full nothing is relayed: what can be refused is
+// (unavailable), acks are held in memory and expiry waits, until a later tick.
 //
 // # A device
 //
