@@ -2,6 +2,7 @@ package node
 
 import (
 	"bufio"
+	"io"
 	"net"
 	"net/http"
 	"testing"
@@ -48,6 +49,50 @@ func TestDrainCutsHalfARequest(t *testing.T) {
 	}
 	if took := time.Since(begin); took > timeout+time.Second {
 		t.Errorf("drain took %v", took)
+	}
+}
+
+// A peer that takes its close frame holds up nothing, whatever it was there for.
+func TestDrainEndsTheEcho(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	const timeout = 10 * time.Second
+	n := start(t, func(c *Config) { c.DrainTimeout, c.Echo = timeout, true })
+	c, err := net.Dial("tcp", n.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Write([]byte("GET /v1/ws/echo HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	r := bufio.NewReader(c)
+	for line := ""; line != "\r\n"; {
+		if line, err = r.ReadString('\n'); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// An echo shows that the loop has it.
+	if _, err := c.Write([]byte{0x81, 0x81, 0, 0, 0, 0, 'x'}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(r, make([]byte, 3)); err != nil {
+		t.Fatal(err)
+	}
+	head := make(chan byte, 1)
+	go func() {
+		b, _ := r.ReadByte() // the first byte of the close frame, or the end
+		head <- b
+		_ = c.Close()
+	}()
+	begin := time.Now()
+	if err := n.Drain(); err != nil {
+		t.Errorf("drain: %v", err)
+	}
+	if took := time.Since(begin); took > timeout/2 {
+		t.Errorf("drain took %v", took)
+	}
+	if b := <-head; b != 0x88 {
+		t.Errorf("the peer got %#x, not a close frame", b)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"net/http/pprof"
@@ -23,6 +24,7 @@ import (
 	"github.com/rookery-im/rookery/transport/api"
 	"github.com/rookery-im/rookery/transport/auth"
 	"github.com/rookery-im/rookery/transport/conns"
+	"github.com/rookery-im/rookery/transport/session"
 	"github.com/rookery-im/rookery/transport/ws"
 )
 
@@ -248,6 +250,8 @@ func (n *Node) Drain() error {
 		n.cfg.Log.Warn("stop accepting", "err", err)
 	}
 	n.sendAway(until.Add(-n.cfg.DrainTimeout / 3))
+	// What has no session hears of it as well: the echo endpoint's.
+	n.conns.Post(func() { n.conns.CloseSome(math.MaxInt, session.CloseRestart, errDraining.Error()) })
 	n.endRequests(until.Add(-n.cfg.DrainTimeout / 5))
 	n.settle(until)
 	n.end()
