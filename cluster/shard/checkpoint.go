@@ -3,6 +3,7 @@ package shard
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -17,6 +18,7 @@ type checkpointer struct {
 	last     time.Time // begun
 	notUntil time.Time // after a failure
 	retry    time.Duration
+	failed   error // why the last one failed
 	forced   bool
 
 	// while one is under way
@@ -35,6 +37,10 @@ func (s *Set) Checkpoint() { s.checkpoint.forced = true }
 
 // Checkpointing says whether one is under way.
 func (s *Set) Checkpointing() bool { return s.checkpoint.frozen != nil }
+
+// CheckpointErr says why the last checkpoint failed; nil where it did not. Until
+// one succeeds memory and log grow, up to their bounds.
+func (s *Set) CheckpointErr() error { return s.checkpoint.failed }
 
 func (s *Set) checkpointDue(now time.Time) bool {
 	c := &s.checkpoint
@@ -82,7 +88,7 @@ func (s *Set) maybeCheckpoint() {
 // writeCheckpoint may save what is applied only after it is on the disk.
 func writeCheckpoint(ctx context.Context, f Frozen, log Log, marks []Checkpoint) error {
 	if err := f.Write(ctx); err != nil {
-		return errors.Join(errors.New("shard: checkpoint: write the store"), err)
+		return fmt.Errorf("shard: checkpoint: write the store: %w", err)
 	}
 	if len(marks) == 0 {
 		return nil
@@ -99,14 +105,19 @@ func (s *Set) finishCheckpoint(o writeOutcome) {
 	c.frozen = nil
 	s.config.Metrics.CheckpointSeconds.Observe(o.took.Seconds())
 	if o.err != nil {
+		c.failed = o.err
 		c.retry = min(max(2*c.retry, retryFirst), retryMax)
 		c.notUntil = s.config.Now().Add(c.retry)
 		s.appliedSince, c.forced = true, true
 		s.config.Metrics.CheckpointErrors.Inc()
 		s.config.Logger.Error("checkpoint failed", "error", o.err, "retry", c.retry)
+		if errors.Is(o.err, ErrStoreBroken) {
+			// Memory and log would only grow until they are full.
+			s.fail(o.err)
+		}
 		return
 	}
-	c.retry = 0
+	c.retry, c.failed = 0, nil
 	s.logBytes -= c.logBytes
 	for _, m := range c.marks {
 		s.groups[m.Group].checkpointed = m.Index

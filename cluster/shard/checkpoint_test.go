@@ -110,6 +110,9 @@ func TestFailedCheckpointIsTriedAgain(t *testing.T) {
 	if got := n.store.rows()["a"]; got != "1" {
 		t.Errorf("a is %q after the failure", got)
 	}
+	if err := n.set.CheckpointErr(); !errors.Is(err, errDisk) {
+		t.Errorf("the failure is told as %v", err)
+	}
 	n.trace.take()
 	n.round()
 	n.want() // not at once
@@ -120,6 +123,26 @@ func TestFailedCheckpointIsTriedAgain(t *testing.T) {
 	n.want("freeze", "thaw <nil>")
 	if cp, _ := n.log.Checkpoint(1); cp.Index != n.g.Applied() {
 		t.Errorf("checkpoint at %d, applied %d", cp.Index, n.g.Applied())
+	}
+	if err := n.set.CheckpointErr(); err != nil {
+		t.Errorf("still told after a success: %v", err)
+	}
+}
+
+// A store that is broken for good would let memory and log grow until they are full.
+func TestBrokenStoreStopsTheNode(t *testing.T) {
+	n := newSolo(t, nil)
+	n.lead()
+	n.store.fail = fmt.Errorf("%w: %w", ErrStoreBroken, errDisk)
+	n.propose(1, "a=1")
+	n.set.Checkpoint()
+	n.round()
+	(<-n.posted)()
+	if err := n.set.Err(); !errors.Is(err, ErrStoreBroken) {
+		t.Fatalf("the node goes on: %v", err)
+	}
+	if err := n.g.Propose(2, []byte("a=2")); !errors.Is(err, ErrBroken) {
+		t.Errorf("a proposal is taken: %v", err)
 	}
 }
 

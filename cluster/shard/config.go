@@ -74,9 +74,13 @@ type Store interface {
 	Thaw(Frozen, error)
 }
 
+// ErrStoreBroken: the store cannot be written any more before the next start.
+var ErrStoreBroken = errors.New("shard: the store is broken")
+
 // Frozen is an overlay that nobody changes any more.
 type Frozen interface {
-	// Write returns when it is durable. It is called off the loop.
+	// Write returns when it is durable. It is called off the loop. An error is
+	// tried again, unless it wraps ErrStoreBroken.
 	Write(context.Context) error
 }
 

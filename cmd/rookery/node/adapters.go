@@ -1,6 +1,8 @@
 package node
 
 import (
+	"context"
+	"errors"
 	"fmt"
 
 	"github.com/rookery-im/rookery/cluster/shard"
@@ -17,10 +19,21 @@ func (a storeAdapter) Freeze() (shard.Frozen, bool) {
 	if !ok {
 		return nil, false
 	}
-	return f, true
+	return frozenAdapter{f}, true
 }
 
-func (a storeAdapter) Thaw(f shard.Frozen, err error) { a.store.Thaw(f.(*store.Frozen), err) }
+func (a storeAdapter) Thaw(f shard.Frozen, err error) { a.store.Thaw(f.(frozenAdapter).Frozen, err) }
+
+// frozenAdapter tells an error for good from one to try again.
+type frozenAdapter struct{ *store.Frozen }
+
+func (a frozenAdapter) Write(ctx context.Context) error {
+	err := a.Frozen.Write(ctx)
+	if errors.Is(err, store.ErrBroken) {
+		return fmt.Errorf("%w: %w", shard.ErrStoreBroken, err)
+	}
+	return err
+}
 
 func wrap(op string, err error) error {
 	if err == nil {

@@ -123,7 +123,12 @@ func (n *Node) observe() {
 	if err == nil && !n.control.Ready() {
 		err = errNoControl
 	}
-	if err == nil && !n.replayed {
+	serving := err == nil
+	if err == nil {
+		// It serves, but cannot for ever: better it is known while there is time.
+		err = n.set.CheckpointErr()
+	}
+	if serving && !n.replayed {
 		// Every group leads, so each has applied all that its log held.
 		n.replayed = true
 		n.store.Replayed()
