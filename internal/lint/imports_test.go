@@ -64,7 +64,6 @@ var confined = []struct {
 	{"github.com/golang-jwt/jwt/v5", []string{"transport/auth"}, "tokens are made and checked in one place, with one pinned algorithm"},
 	{"golang.org/x/time/rate", []string{"transport"}, "rates are judged at the edge, before anything costs"},
 	{"github.com/rs/cors", []string{"transport/api"}, "CORS belongs to the REST API"},
-	{"github.com/fsnotify/fsnotify", []string{"transport", "cmd"}, "certificates are watched where they are served"},
 	{"github.com/cespare/xxhash/v2", []string{"cluster/placement", "persistence"}, "identity to shard is decided in one place, checksums where bytes are written"},
 	{"github.com/prometheus/client_golang", []string{"transport", "actors/host", "cluster", "persistence/raftlog", "persistence/store", "cmd"}, "shells count; cores return what happened"},
 	{"github.com/prometheus/client_model", []string{"cmd", "transport", "cluster", "persistence", "actors/host"}, "tests read what was counted"},
@@ -165,13 +164,20 @@ func TestEveryDependencyIsExplained(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	required := map[string]bool{}
 	for line := range strings.Lines(string(mod)) {
 		fields := strings.Fields(strings.TrimPrefix(strings.TrimSpace(line), "require "))
 		if len(fields) < 2 || !strings.HasPrefix(fields[1], "v") || strings.Contains(line, "// indirect") {
 			continue
 		}
+		required[fields[0]] = true
 		if !strings.Contains(string(table), "`"+fields[0]+"`") {
 			t.Errorf("go.mod requires %s, but docs/adr/0006-dependencies.md does not say why", fields[0])
+		}
+	}
+	for line := range strings.Lines(string(table)) {
+		if cells := strings.Split(line, "`"); strings.HasPrefix(line, "| `") && !required[cells[1]] {
+			t.Errorf("docs/adr/0006-dependencies.md explains %s, which go.mod no longer requires", cells[1])
 		}
 	}
 }
