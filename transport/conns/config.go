@@ -20,6 +20,10 @@ type Config struct {
 	Echo     bool // the echo endpoint
 	Portable bool // carry every connection by a goroutine
 
+	// Proxies are the networks whose connections must begin with a header of the
+	// PROXY protocol, and are believed in it. None: no header is understood.
+	Proxies []netip.Prefix
+
 	// What a peer may do.
 	Message     int           // bytes of one message
 	EchoMessage int           // the same on the echo endpoint

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -48,18 +49,20 @@ func (ls *listeners) close() error {
 // listener goes on after errors.
 type listener struct {
 	net.Listener
-	log    *slog.Logger
-	failed prometheus.Counter
-	closed chan struct{}
-	once   sync.Once
-	err    error // of Close
+	log     *slog.Logger
+	failed  prometheus.Counter
+	proxies []netip.Prefix
+	closed  chan struct{}
+	once    sync.Once
+	err     error // of Close
 }
 
 // Listen wraps a listener so that nothing but closing it ends Accept. When
 // descriptors or memory run out it pauses, up to a second, and tries again:
 // whoever is waiting stays in the kernel's queue. StopAccepting closes it.
+// Connections of Config.Proxies have the addresses that their proxy names.
 func (c *Conns) Listen(l net.Listener) net.Listener {
-	w := &listener{Listener: l, log: c.log, failed: c.metrics.acceptFail, closed: make(chan struct{})}
+	w := &listener{Listener: l, log: c.log, failed: c.metrics.acceptFail, proxies: c.cfg.Proxies, closed: make(chan struct{})}
 	if err := c.listeners.add(w); err != nil {
 		c.log.Warn("closing a listener", "err", err)
 	}
@@ -72,7 +75,7 @@ func (l *listener) Accept() (net.Conn, error) {
 	for {
 		conn, err := l.Listener.Accept()
 		if err == nil {
-			return conn, nil
+			return fromProxy(conn, l.proxies), nil
 		}
 		select {
 		case <-l.closed:
