@@ -280,14 +280,7 @@ func (r *crashRun) save() {
 		if r.random.IntN(4) == 0 {
 			continue
 		}
-		c := raftlog.Checkpoint{Group: id, ConfState: new(raftpb.ConfState), Data: make([]byte, r.random.IntN(40))}
-		if r.random.IntN(10) == 0 { // a leader's snapshot
-			c.Index, c.Term = g.last()+1+r.random.Uint64N(3), max(g.term, g.termOf(g.last()), 1)
-		} else {
-			c.Index = g.index + r.random.Uint64N(max(g.commit, g.index)-g.index+1)
-			c.Term = g.termOf(c.Index)
-		}
-		e.checkpoints = append(e.checkpoints, c)
+		e.checkpoints = append(e.checkpoints, r.checkpoint(id, g))
 	}
 	if len(e.checkpoints) == 0 {
 		return
@@ -298,6 +291,21 @@ func (r *crashRun) save() {
 		r.synced = len(r.models) - 1
 	}
 	r.check(err)
+}
+
+func (r *crashRun) checkpoint(id uint32, g *modelGroup) raftlog.Checkpoint {
+	c := raftlog.Checkpoint{Group: id, ConfState: new(raftpb.ConfState), Data: make([]byte, r.random.IntN(40))}
+	committed := max(g.commit, g.index)
+	switch n := r.random.IntN(20); {
+	case n == 0: // a leader's snapshot, past the end
+		c.Index, c.Term = g.last()+1+r.random.Uint64N(3), max(g.term, g.termOf(g.last()), 1)
+	case n == 1 && committed < g.last(): // one that differs from the log
+		c.Index, c.Term = committed+1+r.random.Uint64N(g.last()-committed), max(g.term, g.termOf(g.last()))+1
+	default:
+		c.Index = g.index + r.random.Uint64N(committed-g.index+1)
+		c.Term = g.termOf(c.Index)
+	}
+	return c
 }
 
 // check crashes after an error, having seen that the log stays broken.
@@ -361,4 +369,61 @@ func (r *crashRun) found(l *raftlog.Log) {
 		}
 	}
 	r.Fatalf("lost: not even what was synced is there: %s", d)
+}
+
+// A process that crashes again and again while it opens the log, and clears a
+// torn tail, finds the same each time.
+func TestCrashesWhileOpening(t *testing.T) {
+	for seed := range uint64(300) {
+		r := &crashRun{T: t, random: rand.New(rand.NewPCG(seed, 1)), disk: faultdisk.New(seed), models: make([]model, 1)}
+		r.log = mustOpen(t, r.config())
+		for range 5 {
+			r.append()
+		}
+		must(t, r.log.Sync())
+		want := r.models[len(r.models)-1]
+		size := 1 + r.random.IntN(3000)
+		must(t, r.log.Append([]raftlog.Update{{Group: 9, Entries: []*raftpb.Entry{entry(1, 1, string(make([]byte, size)))}}}))
+		r.disk.PowerCut(faultdisk.Some)
+		for range 6 {
+			r.burn(errFuse)
+			l, err := raftlog.Open(r.config())
+			r.unburn()
+			if err != nil && !errors.Is(err, errFuse) {
+				t.Fatalf("seed %d: %v", seed, err)
+			}
+			if err == nil {
+				must(t, l.Append([]raftlog.Update{{Group: 9, HardState: hardState(1, 1, 0)}}))
+				must(t, l.Sync())
+			}
+			r.disk.PowerCut(faultdisk.Some)
+		}
+		l := mustOpen(t, r.config())
+		if d := want.differs(l); d != "" {
+			t.Fatalf("seed %d: %s", seed, d)
+		}
+		must(t, l.Close())
+	}
+}
+
+// The newest segment is empty after a crash; the one before it says what the
+// groups' hard states are and stays.
+func TestEmptySegmentHoldsNoState(t *testing.T) {
+	d := faultdisk.New(1)
+	l := mustOpen(t, small(d))
+	must(t, l.Append([]raftlog.Update{{Group: 2, HardState: hardState(5, 6, 0)}}))
+	for i := uint64(1); l.Stats().Segments == 1; i++ {
+		must(t, l.Sync())
+		must(t, l.Append([]raftlog.Update{{Group: 1, HardState: hardState(i, 1, 0)}}))
+	}
+	clear(d.Bytes("0000000002.seg")[512:])
+	d.Kill()
+	for range 2 {
+		l = mustOpen(t, small(d))
+		must(t, l.SaveCheckpoints(nil))
+		if hs, _, _ := l.Group(2).InitialState(); hs.GetTerm() != 5 || hs.GetVote() != 6 {
+			t.Fatalf("hard state %v", hs)
+		}
+		d.Kill()
+	}
 }

@@ -89,39 +89,6 @@ func (g *Group) Entries(lo, hi, maxSize uint64) ([]*raftpb.Entry, error) {
 	return g.readEntries(lo, hi, maxSize)
 }
 
-// readEntries reads from the segments up to where memory begins.
-func (g *Group) readEntries(lo, hi, maxSize uint64) ([]*raftpb.Entry, error) {
-	var ents []*raftpb.Entry
-	var size uint64
-	first := g.tailFirst()
-	for i := g.findPlace(lo); lo < min(hi, first); i++ {
-		end := g.last + 1
-		if i+1 < len(g.places) {
-			end = g.places[i+1].index
-		}
-		read, err := g.log.readPlace(g.places[i], lo, min(hi, first, end))
-		if err != nil {
-			return nil, g.log.fail(err)
-		}
-		for _, e := range read {
-			size += entrySize(e)
-			if size > maxSize && len(ents) > 0 {
-				return ents, nil
-			}
-			ents = append(ents, e)
-			lo++
-		}
-	}
-	for ; lo < hi; lo++ {
-		e := g.tail[lo-first]
-		if size += entrySize(e); size > maxSize {
-			break
-		}
-		ents = append(ents, e)
-	}
-	return ents, nil
-}
-
 // Term returns the term of entry i, from the checkpoint's index to the last.
 func (g *Group) Term(i uint64) (uint64, error) {
 	g.log.mu.Lock()

@@ -3,13 +3,10 @@ package raftlog
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
 	"go.etcd.io/raft/v3/raftpb"
-
-	"github.com/rookery-im/rookery/internal/limits"
 )
 
 // Update is what one group appends in a round, as raft's Ready gives it.
@@ -52,13 +49,6 @@ type stagedUpdate struct {
 	group  *Group
 	update *Update
 	off    int // of its frame in buf
-}
-
-// spare is a segment that is being made.
-type spare struct {
-	done    chan struct{}
-	segment *segment // after done
-	err     error    // after done
 }
 
 // Group returns the storage of a group. The group begins empty.
@@ -207,112 +197,6 @@ func (l *Log) fail(err error) error {
 	return l.failed
 }
 
-var sealBytes = uint32(frameBytes(1 + 5))
-
-// write stamps what is in buf and writes it to the current segment, or to a
-// new one where it does not fit. It returns where it stands.
-func (l *Log) write() (position, error) {
-	if len(l.buf) > limits.LogWrite {
-		return position{}, fmt.Errorf("%w: %d bytes", ErrTooLarge, len(l.buf))
-	}
-	s := l.segments[len(l.segments)-1]
-	state, err := l.beginSegment(s)
-	if err == nil && uint64(s.end)+uint64(len(l.buf))+uint64(sealBytes) > uint64(s.size) {
-		s, state, err = l.roll(s, state)
-	}
-	if err != nil {
-		return position{}, l.fail(err)
-	}
-	base := position{s.seq, s.end}
-	l.frames.stamp(l.buf, base, l.synced)
-	if _, err := s.file.WriteAt(l.buf, int64(s.end)); err != nil {
-		return position{}, l.fail(fmt.Errorf("raftlog: write to %s: %w", segmentName(s.seq), err))
-	}
-	s.end += uint32(len(l.buf))
-	l.cfg.Metrics.appends.Inc()
-	l.cfg.Metrics.appendedBytes.Add(float64(len(l.buf)))
-	if l.spare == nil && s.end > s.size/2 {
-		l.prepare(s.seq + 1)
-	}
-	return position{base.seg, base.off + uint32(state)}, nil
-}
-
-// beginSegment puts the state frame before what is in buf, if s is empty. It
-// returns the size of that frame.
-func (l *Log) beginSegment(s *segment) (int, error) {
-	if s.end != segmentHeader {
-		return 0, nil
-	}
-	groups := make([]groupState, len(l.order))
-	for i, g := range l.order {
-		groups[i] = g.state()
-	}
-	b, err := appendState(openFrame(nil), groups)
-	if err != nil {
-		return 0, fmt.Errorf("raftlog: encode state: %w", err)
-	}
-	b = closeFrame(b, 0)
-	l.buf = slices.Concat(b, l.buf)
-	return len(b), nil
-}
-
-// roll seals s and goes on in the next segment. If s is empty, and too small
-// for what is in buf, then a seal is all that comes into it.
-func (l *Log) roll(s *segment, state int) (*segment, int, error) {
-	if state == 0 {
-		var err error
-		if state, err = l.beginSegment(&segment{end: segmentHeader}); err != nil {
-			return nil, 0, err
-		}
-	}
-	next, err := l.nextSegment(s.seq+1, len(l.buf))
-	if err != nil {
-		return nil, 0, err
-	}
-	seal := closeFrame(appendSeal(openFrame(nil), next.seq), 0)
-	l.frames.stamp(seal, position{s.seq, s.end}, l.synced)
-	if _, err := s.file.WriteAt(seal, int64(s.end)); err != nil {
-		return nil, 0, errors.Join(fmt.Errorf("raftlog: seal %s: %w", segmentName(s.seq), err), next.file.Close())
-	}
-	s.end += uint32(len(seal))
-	l.segments = append(l.segments, next)
-	l.cfg.Metrics.segments.Set(float64(len(l.segments)))
-	return next, state, nil
-}
-
-// prepare begins to make the next segment, so that the round that needs it
-// does not wait for the disk.
-func (l *Log) prepare(seq uint32) {
-	sp := &spare{done: make(chan struct{})}
-	l.spare = sp
-	l.cfg.spawn(func() {
-		defer close(sp.done)
-		sp.segment, sp.err = createSegment(l.disk, l.frames.log, seq, uint32(l.cfg.SegmentBytes))
-		if sp.err != nil {
-			l.cfg.Logger.Error("raft log: the next segment cannot be made; the log breaks when this one is full", "error", sp.err)
-		}
-	})
-}
-
-// nextSegment returns an empty segment with room for n bytes of frames.
-func (l *Log) nextSegment(seq uint32, n int) (*segment, error) {
-	size := max(segmentHeader+n+int(sealBytes), l.cfg.SegmentBytes)
-	if sp := l.spare; sp != nil {
-		l.spare = nil
-		<-sp.done
-		if sp.err != nil {
-			return nil, sp.err
-		}
-		if size <= int(sp.segment.size) {
-			return sp.segment, nil
-		}
-		if err := errors.Join(sp.segment.file.Close(), removeFile(l.disk, segmentName(seq))); err != nil {
-			return nil, err
-		}
-	}
-	return createSegment(l.disk, l.frames.log, seq, uint32(padded(size)))
-}
-
 // Sync makes durable what was appended before it was called. After an error
 // the log is broken.
 func (l *Log) Sync() error {
@@ -362,43 +246,6 @@ func syncSegments(segments []*segment) error {
 		}
 	}
 	return nil
-}
-
-// readPlace reads the entries lo to hi-1 that the frame at p holds.
-func (l *Log) readPlace(p place, lo, hi uint64) ([]*raftpb.Entry, error) {
-	l.cfg.Metrics.diskReads.Inc()
-	i, ok := slices.BinarySearchFunc(l.segments, p.at.seg, func(s *segment, seq uint32) int {
-		return int(int64(s.seq) - int64(seq))
-	})
-	if !ok {
-		return nil, &DamagedError{File: segmentName(p.at.seg), Reason: "the segment is not open"}
-	}
-	s := l.segments[i]
-	frame := make([]byte, headBytes)
-	if _, err := s.file.ReadAt(frame, int64(p.at.off)); err != nil {
-		return nil, fmt.Errorf("raftlog: read %s: %w", segmentName(s.seq), err)
-	}
-	h, ok := l.frames.readHead(frame, p.at)
-	if !ok || uint64(p.at.off)+uint64(frameBytes(h.body)) > uint64(s.size) {
-		return nil, s.damaged(p.at.off, "a record's head does not check on reading it back")
-	}
-	frame = append(frame, make([]byte, frameBytes(h.body)-headBytes)...)
-	if _, err := s.file.ReadAt(frame[headBytes:], int64(p.at.off)+headBytes); err != nil {
-		return nil, fmt.Errorf("raftlog: read %s: %w", segmentName(s.seq), err)
-	}
-	_, body, ok := l.frames.readFrame(frame, p.at)
-	if !ok {
-		return nil, s.damaged(p.at.off, "a record does not check on reading it back")
-	}
-	u, ok := readUpdate(body)
-	if !ok {
-		return nil, s.damaged(p.at.off, "a record that checks is malformed")
-	}
-	ents, ok := u.decode(nil, lo, hi)
-	if !ok || uint64(len(ents)) != hi-lo {
-		return nil, s.damaged(p.at.off, "a record that checks lacks entries")
-	}
-	return ents, nil
 }
 
 // Stats is the size of the log.
