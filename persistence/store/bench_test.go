@@ -28,7 +28,7 @@ func benchStore(b *testing.B) *Store {
 		}
 		return 9 + int(key[8])
 	}
-	c.MemTableBytes, c.ValueLogBytes, c.BlockCacheBytes, c.ChunkBytes = 0, 0, 0, 0
+	c.MemTableBytes, c.BlockCacheBytes, c.ChunkBytes = 0, 0, 0
 	s, err := Open(c)
 	if err != nil {
 		b.Fatal(err)

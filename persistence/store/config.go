@@ -38,15 +38,14 @@ type Config struct {
 	FlattenMax  int64 // Maintain flattens a tree up to this size; default 4 GiB
 
 	MemTableBytes   int64 // of each of Badger's memtables; default 32 MiB
-	ValueLogBytes   int64 // of each of Badger's value logs; default 64 MiB
 	BlockCacheBytes int64 // default 32 MiB
 }
 
 const (
 	mib = 1 << 20
 
-	// Values from this size on go to Badger's value log.
-	valueThreshold = 4 << 10
+	// No value is this long; see "No value log" in the package comment.
+	valueThreshold = mib
 	// Badger's memtables: one being written, two being flushed.
 	memTables  = 3
 	compactors = 2
@@ -64,7 +63,6 @@ func (c *Config) setDefaults() {
 	def(&c.VerifyBytes, 8<<30)
 	def(&c.FlattenMax, 4<<30)
 	def(&c.MemTableBytes, 32*mib)
-	def(&c.ValueLogBytes, 64*mib)
 	def(&c.BlockCacheBytes, 32*mib)
 	if c.Split == nil {
 		c.Split = func([]byte) int { return 0 }
@@ -92,14 +90,13 @@ func (c Config) Validate() error {
 	check(c.FlattenMax > 0, "store: FlattenMax %d is negative", c.FlattenMax)
 	check(c.ChunkBytes > 0, "store: ChunkBytes %d is negative", c.ChunkBytes)
 	check(c.MemTableBytes >= mib, "store: MemTableBytes %d is below 1 MiB", c.MemTableBytes)
-	check(c.ValueLogBytes >= mib && c.ValueLogBytes <= 1<<30, "store: ValueLogBytes %d is not in 1 MiB to 1 GiB", c.ValueLogBytes)
 	check(c.BlockCacheBytes >= mib, "store: BlockCacheBytes %d is below 1 MiB", c.BlockCacheBytes)
 	return errors.Join(faults...)
 }
 
-// maxValue is what Badger takes in one transaction, with room to spare: its
-// bound is 15% of a memtable.
-func (c Config) maxValue() int { return int(c.MemTableBytes / 8) }
+// maxValue is what Badger takes in one transaction, with room to spare (its
+// bound is 15% of a memtable), and keeps in the tree.
+func (c Config) maxValue() int { return int(min(c.MemTableBytes/8, valueThreshold-sealBytes-1)) }
 
 func (c Config) badger() badger.Options {
 	o := badger.DefaultOptions(c.Dir)
@@ -107,8 +104,8 @@ func (c Config) badger() badger.Options {
 	o.MemTableSize = c.MemTableBytes
 	o.NumMemtables = memTables
 	o.NumCompactors = compactors
-	o.ValueLogFileSize = c.ValueLogBytes
-	o.ValueThreshold = valueThreshold
+	o.ValueLogFileSize = mib // the least; it stays empty
+	o.ValueThreshold = min(valueThreshold, c.MemTableBytes/7)
 	o.BlockCacheSize = c.BlockCacheBytes
 	// Without encryption Badger reads indexes from its mapped files and
 	// never asks the index cache.
@@ -120,7 +117,6 @@ func (c Config) badger() badger.Options {
 	o.SyncWrites = false
 	// Left off on purpose, see "Damage" in the package comment.
 	o.ChecksumVerificationMode = options.NoVerification
-	o.VerifyValueChecksum = true
 	o.MetricsEnabled = false // package-level expvars
 	return o
 }

@@ -24,7 +24,7 @@ func small(dir string) Config {
 	return Config{
 		Dir: dir, Logger: slog.New(slog.DiscardHandler), Metrics: NewMetrics(prometheus.NewRegistry()),
 		Split:   func(key []byte) int { return min(1, len(key)) },
-		Reserve: 1, ChunkBytes: 300, MemTableBytes: mib, ValueLogBytes: mib, BlockCacheBytes: mib,
+		Reserve: 1, ChunkBytes: 300, MemTableBytes: mib, BlockCacheBytes: mib,
 	}
 }
 

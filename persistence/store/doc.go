@@ -39,11 +39,21 @@
 // Badger knows from before the crash would still be to come.) A database that
 // was empty at Open holds nothing to fear and is trusted from the start.
 //
+// # No value log
+//
+// All values are in Badger's tree. Collecting garbage in its value log (4.9.6)
+// asks of each old value whether its version is still in the tree, not whether
+// it is the newest. A version hidden by a tombstone is written back to the top;
+// when the tombstone then reaches the last level and is dropped, the deleted row
+// is there again. It also removes the old log before anything that replaces it
+// is synced. Payloads are at most some 100 KB, and few outlive a checkpoint.
+//
 // # Damage
 //
 // Badger treats a block that does not match its checksum as a block without
-// rows, also while it compacts, and reports an unreadable value of its value
-// log as an empty one. So its check on block reads is left off, every value
+// rows, also while it compacts. So its check on block reads is left off, every value
 // carries a checksum of key and value that Get and Scan verify, and whole
-// tables are verified at Open, before Badger may touch them, and by Maintain.
+// tables are verified at Open, before Badger may touch them, and by Maintain. A
+// log or manifest with a damaged record is to Badger one that ends there; see
+// SYNCED in marks.go.
 package store

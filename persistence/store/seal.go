@@ -7,8 +7,7 @@ import (
 )
 
 // In Badger a value is followed by the CRC-32C of key and value (4 bytes, big
-// endian), so a value is never empty there: Badger says "empty" for a value
-// that it cannot read.
+// endian).
 const sealBytes = crc32.Size
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)

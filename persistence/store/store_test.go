@@ -265,6 +265,23 @@ func TestNoSpace(t *testing.T) {
 	}
 }
 
+// A row that a failed checkpoint may have written is not new any more.
+func TestRowOfAFailedCheckpointIsNotElided(t *testing.T) {
+	s := open(t, small(fastDir(t)))
+	s.PutNew(key("a"), []byte("1"))
+	s.interrupt = func() error { return errInterrupted }
+	f, _ := s.Freeze()
+	err := f.Write(context.Background())
+	s.interrupt = nil
+	if s.Thaw(f, err); !errors.Is(err, errInterrupted) {
+		t.Fatalf("%v, want it interrupted", err)
+	}
+	s.Delete(key("a"))
+	if v, ok, err := s.Get(key("a")); ok || err != nil {
+		t.Errorf("deleted and still %q (%v)", v, err)
+	}
+}
+
 func TestLostDatabaseIsRefused(t *testing.T) {
 	c := small(t.TempDir())
 	c.Presence = MustExist

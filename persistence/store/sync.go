@@ -15,7 +15,7 @@ const maxPasses = 100
 
 // syncAll makes durable everything that was written to Badger before the call.
 //
-// Badger's own Sync covers the memtable log and the value log in use; logs
+// Badger's own Sync covers the memtable log in use; logs
 // filled earlier, whose tables are not built yet, were never synced by anybody.
 // So every file of the folder is, by its name.
 //
@@ -25,8 +25,8 @@ const maxPasses = 100
 // writes out what is marked, as msync does, which is fsync over a range. Badger
 // has stored everything into the mapping when a write batch is flushed.
 //
-// A file that is gone was replaced: a memtable log by a table, tables by tables,
-// a value log by entries in another. Badger makes the replacement before it
+// A file that is gone was replaced: a memtable log by a table, tables by tables.
+// Badger makes the replacement before it
 // removes the original, so a listing taken after the file was missed names the
 // replacement. The folder is listed until a listing, taken after every sync,
 // names nothing that is not synced yet; then the folder itself is synced.

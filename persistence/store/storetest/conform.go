@@ -115,7 +115,9 @@ func (s *scenario) remove(r *rapid.T) {
 	if len(s.log) == 0 {
 		r.Skip("nothing yet")
 	}
-	s.do(op{key: s.log[rapid.IntRange(0, len(s.log)-1).Draw(r, "which")].key})
+	back := rapid.SampledFrom([]int{4, 12, len(s.log)}).Draw(r, "how long ago")
+	first := max(0, len(s.log)-back)
+	s.do(op{key: s.log[rapid.IntRange(first, len(s.log)-1).Draw(r, "which")].key})
 }
 
 // churn is a message that is appended and acked.
