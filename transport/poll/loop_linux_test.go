@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unsafe"
 
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
@@ -317,6 +318,12 @@ func TestPausedAndGone(t *testing.T) {
 	}
 	if n, err := l.wait(0); n != 0 || err != nil {
 		t.Errorf("the kernel goes on reporting: %d events", n)
+	}
+}
+
+func TestSlotHoldsNoMoreThanItNeeds(t *testing.T) {
+	if got := unsafe.Sizeof(slot{}); got > 12 {
+		t.Errorf("a slot takes %d bytes", got)
 	}
 }
 

