@@ -171,9 +171,9 @@ func (r *crashRun) step() {
 	case n < 85:
 		r.save()
 	case n < 90:
-		r.burn(errFuse)
+		r.burn(errFuse, 12)
 	case n < 92:
-		r.burn(errDisk)
+		r.burn(errDisk, 12)
 	case n < 96:
 		r.crash()
 	case n < 98:
@@ -188,8 +188,8 @@ func (r *crashRun) step() {
 }
 
 // burn makes the disk fail after some operations, whatever they are.
-func (r *crashRun) burn(err error) {
-	r.fuse = 1 + r.random.IntN(12)
+func (r *crashRun) burn(err error, most int) {
+	r.fuse = 1 + r.random.IntN(most)
 	r.disk.SetFault(func(op faultdisk.Op, _ string) error {
 		if r.fuse--; r.fuse > 0 || err == errDisk && op != faultdisk.Write && op != faultdisk.Sync {
 			r.fuse = max(r.fuse, 1)
@@ -337,7 +337,7 @@ func (r *crashRun) crash() {
 func (r *crashRun) reopen() {
 	r.unburn()
 	for range r.random.IntN(3) {
-		r.burn(errFuse)
+		r.burn(errFuse, 12)
 		l, err := raftlog.Open(r.config())
 		r.unburn()
 		if err == nil {
@@ -385,17 +385,18 @@ func TestCrashesWhileOpening(t *testing.T) {
 		size := 1 + r.random.IntN(3000)
 		must(t, r.log.Append([]raftlog.Update{{Group: 9, Entries: []*raftpb.Entry{entry(1, 1, string(make([]byte, size)))}}}))
 		r.disk.PowerCut(faultdisk.Some)
-		for range 6 {
-			r.burn(errFuse)
+		for range 10 {
+			r.burn(errFuse, 30)
 			l, err := raftlog.Open(r.config())
-			r.unburn()
+			for i := 0; err == nil && i < 5; i++ {
+				if err = l.Append([]raftlog.Update{{Group: 9, HardState: hardState(1, 1, 0)}}); err == nil {
+					err = l.Sync()
+				}
+			}
 			if err != nil && !errors.Is(err, errFuse) {
 				t.Fatalf("seed %d: %v", seed, err)
 			}
-			if err == nil {
-				must(t, l.Append([]raftlog.Update{{Group: 9, HardState: hardState(1, 1, 0)}}))
-				must(t, l.Sync())
-			}
+			r.unburn()
 			r.disk.PowerCut(faultdisk.Some)
 		}
 		l := mustOpen(t, r.config())

@@ -326,3 +326,25 @@ func TestClosed(t *testing.T) {
 		t.Errorf("checkpoint: %v", err)
 	}
 }
+
+// A round costs no memory but what holds its entries.
+func TestAppendAllocates(t *testing.T) {
+	l := mustOpen(t, raftlog.Config{Dir: t.TempDir(), SegmentBytes: 1 << 20, GroupTailBytes: 16 << 10})
+	defer l.Close()
+	var rounds [][]raftlog.Update
+	for i := uint64(1); i <= 1001; i++ {
+		rounds = append(rounds, []raftlog.Update{
+			{Group: 1, HardState: hardState(1, 1, i), Entries: entries(1, i, i, 1)},
+			{Group: 2, Entries: entries(2, i, i, 1)},
+		})
+	}
+	next := 0
+	perRound := testing.AllocsPerRun(1000, func() {
+		must(t, l.Append(rounds[next]))
+		must(t, l.Sync())
+		next++
+	})
+	if perRound > 1 {
+		t.Errorf("%v allocations per round", perRound)
+	}
+}

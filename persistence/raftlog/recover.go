@@ -189,15 +189,9 @@ func (r *recovery) cut(later []uint32) error {
 		return nil
 	}
 	l.cfg.Logger.Warn("raft log: cut off what a crash left unsynced", "segment", last.seq, "offset", from, "bytes", r.torn)
-	// The first word goes first: without it the frame counts as torn however
-	// little of the rest is cleared.
-	for _, n := range []int{word, r.torn} {
-		if _, err := last.file.WriteAt(make([]byte, n), int64(from)); err != nil {
-			return fmt.Errorf("raftlog: clear the end of %s: %w", segmentName(last.seq), err)
-		}
-		if err := last.file.Sync(); err != nil {
-			return fmt.Errorf("raftlog: sync %s: %w", segmentName(last.seq), err)
-		}
+	// A frame stays torn while it is cleared: its hole stays, or its head goes.
+	if _, err := last.file.WriteAt(make([]byte, r.torn), int64(from)); err != nil {
+		return fmt.Errorf("raftlog: clear the end of %s: %w", segmentName(last.seq), err)
 	}
 	return nil
 }
