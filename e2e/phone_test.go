@@ -56,6 +56,7 @@ type phone struct {
 	tops      map[string]uint64 // peer -> highest order it has
 	acked     uint64            // what it had when it last said ack
 	ackedTops map[string]uint64
+	ever      map[string]uint64 // peer -> highest order that it ever had
 	read      map[string]uint64 // peer -> order said on this connection
 }
 
@@ -206,6 +207,7 @@ func (p *phone) hear(f *frame) error {
 		p.stored = max(p.stored, d.Seq)
 		if d.From.User != p.me.User {
 			p.tops[d.From.User] = max(p.tops[d.From.User], d.Order)
+			p.ever[d.From.User] = max(p.ever[d.From.User], d.Order)
 		}
 		p.count.delivers.Add(1)
 	case f.Receipt != nil:
@@ -275,7 +277,13 @@ func (p *phone) act(ctx context.Context) error {
 			return err
 		}
 	}
-	for peer, top := range p.tops {
+	tops := p.tops
+	if settling && p.drained {
+		// A read has no answer and may have died with the server. Whatever this
+		// device ever had is behind its cursor or was sent again by now.
+		tops = p.ever
+	}
+	for peer, top := range tops {
 		if p.read[peer] < top && (settling && p.drained || p.rng.IntN(8) == 0) {
 			p.read[peer] = top
 			p.seen.Add(history.Reading{Device: p.me, Peer: peer, Order: top})
@@ -346,7 +354,7 @@ func newPhone(s *server, me history.Device, token string, peers []string, seed u
 		me: me, token: token, url: s.ws(), peers: peers, seen: seen, count: count,
 		nudge: make(chan struct{}, 1),
 		rng:   rand.New(rand.NewPCG(seed, uint64(me.N)<<32|uint64(len(me.User)))),
-		tops:  map[string]uint64{}, ackedTops: map[string]uint64{},
+		tops:  map[string]uint64{}, ackedTops: map[string]uint64{}, ever: map[string]uint64{},
 	}
 }
 
