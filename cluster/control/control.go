@@ -183,6 +183,12 @@ func (c *Control) Redeem(code, user string, done func(error)) {
 	c.enqueue(operation{decide: func(d *draft) error { return d.redeem(code, user) }, done: done})
 }
 
+// CheckInvite says whether Redeem would do, and changes nothing.
+func (c *Control) CheckInvite(code, user string, done func(error)) {
+	code = strings.ToUpper(strings.TrimSpace(code))
+	c.enqueue(operation{decide: func(d *draft) error { _, err := d.good(code, user); return err }, done: done})
+}
+
 // RotateKey makes a new signing key. Tokens of the older ones stay good.
 func (c *Control) RotateKey(done func(error)) {
 	c.enqueue(operation{decide: c.newKey, done: done})

@@ -159,20 +159,29 @@ func (d *draft) prune() {
 	}
 }
 
-// redeem gives an invite to a user; the same user may ask again.
-func (d *draft) redeem(code, user string) error {
-	hash := sha256.Sum256([]byte(code))
-	i := d.invites[hash]
+// good finds the invite with which a user can register, perhaps again.
+func (d *draft) good(code, user string) (*controlpb.Invite, error) {
+	i := d.invites[sha256.Sum256([]byte(code))]
 	switch {
 	case i == nil:
-		return ErrInviteUnknown
+		return nil, ErrInviteUnknown
 	case i.GetUser() == user:
-		return nil
+		return i, nil
 	case i.GetUser() != "":
-		return ErrInviteUsed
+		return nil, ErrInviteUsed
 	case i.GetExpires() <= d.now:
-		return ErrInviteExpired
+		return nil, ErrInviteExpired
 	}
+	return i, nil
+}
+
+// redeem gives an invite to a user; the same user may ask again.
+func (d *draft) redeem(code, user string) error {
+	i, err := d.good(code, user)
+	if err != nil || i.GetUser() == user {
+		return err
+	}
+	hash := sha256.Sum256([]byte(code))
 	i = proto.Clone(i).(*controlpb.Invite)
 	i.User, i.Redeemed = user, d.now
 	d.invites[hash] = i

@@ -53,13 +53,16 @@ func (a *API) register(c *call) (reply, *nodepb.Fault) {
 		return reply{}, f
 	}
 	// Nobody without an invitation gets as far as the costly hash, or learns
-	// whether a name is taken.
-	if f := a.redeem(c, invite, user); f != nil {
+	// whether a name is taken; and a name that is taken uses no invitation up.
+	if f := a.invited(c, a.checkInvite, invite, user); f != nil {
 		return reply{}, f
 	}
 	hash, err := a.cfg.Passwords.Hash(c.context(), c.from, password)
 	if err != nil {
 		return reply{}, a.passwordFault(c, err)
+	}
+	if f := a.invited(c, a.redeemInvite, invite, user); f != nil {
+		return reply{}, f
 	}
 	_, f := a.confirm(c, &nodepb.Ask{User: user, Body: &nodepb.Ask_Register{Register: &nodepb.Register{Name: name, Password: hash}}})
 	if f != nil {
@@ -70,7 +73,27 @@ func (a *API) register(c *call) (reply, *nodepb.Fault) {
 	}{user})
 }
 
-func (a *API) redeem(c *call, code, user string) *nodepb.Fault {
+// checkInvite finds an invitation good, and the name free.
+func (a *API) checkInvite(c *call, code, user string) (*nodepb.Fault, error) {
+	if err := a.cfg.Invites.Check(c.context(), code, user); err != nil {
+		return nil, err
+	}
+	_, f := a.ask(c, reads, &nodepb.Ask{User: user, Body: &nodepb.Ask_GetCredentials{GetCredentials: &nodepb.GetCredentials{}}})
+	switch {
+	case f == nil:
+		return fault.New(fault.AlreadyExists, "", "user: the name is taken"), nil
+	case f.GetCode() != string(fault.NotFound):
+		return f, nil
+	}
+	return nil, nil
+}
+
+func (a *API) redeemInvite(c *call, code, user string) (*nodepb.Fault, error) {
+	return nil, a.cfg.Invites.Redeem(c.context(), code, user)
+}
+
+// invited runs a step of what an invitation is needed for, where one is.
+func (a *API) invited(c *call, step func(c *call, code, user string) (*nodepb.Fault, error), code, user string) *nodepb.Fault {
 	if a.cfg.Mode != Invite {
 		return nil
 	}
@@ -78,14 +101,15 @@ func (a *API) redeem(c *call, code, user string) *nodepb.Fault {
 	if code == "" {
 		return refused
 	}
-	switch err := a.cfg.Invites.Redeem(c.context(), code, user); {
+	f, err := step(c, code, user)
+	switch {
 	case errors.Is(err, ErrInvite):
 		return refused
 	case err != nil:
 		a.cfg.Log.Warn("invitation could not be redeemed", "err", err)
 		return fault.New(fault.Unavailable, fault.ReasonOutcomeUnknown, "the invitation could not be checked; repeat the same request")
 	}
-	return nil
+	return f
 }
 
 // newPassword judges a password that is to be set.

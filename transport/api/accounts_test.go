@@ -107,14 +107,21 @@ func TestWrongPasswordIsNoReasonToLogOut(t *testing.T) {
 
 type invites map[string]string // code: user it was redeemed for
 
-func (i invites) Redeem(_ context.Context, code, user string) error {
+func (i invites) Redeem(ctx context.Context, code, user string) error {
+	if err := i.Check(ctx, code, user); err != nil {
+		return err
+	}
+	i[code] = user
+	return nil
+}
+
+func (i invites) Check(_ context.Context, code, user string) error {
 	if code == "broken" {
 		return errors.New("no leader")
 	}
 	if by, ok := i[code]; !ok || by != "" && by != user {
-		return fmt.Errorf("redeem: %w", ErrInvite)
+		return fmt.Errorf("check: %w", ErrInvite)
 	}
-	i[code] = user
 	return nil
 }
 
@@ -138,8 +145,9 @@ func TestRegistrationModes(t *testing.T) {
 		{"bob", `,"invite":"bad"`, 403, fault.ReasonInvite, 0},
 		{"alice", `,"invite":"bad"`, 403, fault.ReasonInvite, 0}, // says nothing of who exists
 		{"bob", `,"invite":"broken"`, 503, fault.ReasonOutcomeUnknown, 0},
-		{"bob", `,"invite":"good"`, 201, "", 1},
-		{"bob", `,"invite":"good"`, 201, "", 1}, // the answer was lost: repeat
+		{"alice", `,"invite":"good"`, 409, "already_exists", 1}, // the name is taken: the invitation is not used up
+		{"bob", `,"invite":"good"`, 201, "", 2},
+		{"bob", `,"invite":"good"`, 201, "", 2}, // the answer was lost: repeat
 		{"dave", `,"invite":"good"`, 403, fault.ReasonInvite, 0},
 	} {
 		out := w.do("POST", "/v1/users", body(c.user, c.rest))

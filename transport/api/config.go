@@ -22,6 +22,8 @@ type Backend interface {
 
 // Invites are what registration asks for in mode Invite.
 type Invites interface {
+	// Check says whether Redeem would do, and changes nothing.
+	Check(ctx context.Context, code, user string) error
 	// Redeem uses the code up for the user. It gives ErrInvite where the code
 	// is unknown, spent or expired; redeeming again for the same user is not
 	// an error, so that a registration can be repeated.

@@ -197,7 +197,7 @@ func (g *Gateway) full(s *session, f *clientpb.ClientFrame, broken *nodepb.Fault
 // flight are decided.
 func (g *Gateway) release(s *session) {
 	a := s.busy
-	if a == nil || len(a.held) == 0 {
+	if a == nil || len(a.held) == 0 || s.leaving {
 		return
 	}
 	for len(a.held) > 0 && s.state != closing && s.state != attaching && !g.full(s, a.held[0].frame, a.held[0].fault) {
@@ -354,7 +354,8 @@ func (g *Gateway) Sweep() {
 	g.open = g.open[:copy(g.open, g.open[n:])]
 }
 
-// GoAway announces the end to one connection and closes it.
+// GoAway announces the end to one connection, and closes it once its sends are
+// decided. Nothing more is read meanwhile.
 func (g *Gateway) GoAway(conn uint64, reconnectAfter time.Duration) {
 	s := g.sessions[conn]
 	if s == nil || s.state == closing {
@@ -363,7 +364,19 @@ func (g *Gateway) GoAway(conn uint64, reconnectAfter time.Duration) {
 	g.write(s, &clientpb.ServerFrame{Body: &clientpb.ServerFrame_GoAway{GoAway: &clientpb.GoAway{
 		Reason: "the node is restarting", ReconnectAfterMs: uint32(reconnectAfter.Milliseconds()), //nolint:gosec // seconds
 	}}})
+	s.leaving = true
+	if !g.left(s) {
+		g.conns.Read(s.conn, Pause)
+	}
+}
+
+// left closes a leaving session that has no send open.
+func (g *Gateway) left(s *session) bool {
+	if !s.leaving || s.busy != nil && len(s.busy.pending) > 0 {
+		return false
+	}
 	g.close(s, CloseRestart, "the node is restarting")
+	return true
 }
 
 // Connections lists the open ones.

@@ -164,7 +164,7 @@ func TestFinalRefusalLeavesNoGap(t *testing.T) {
 	s.reply(&nodepb.Refused{Tag: s.tagOf(2), Fault: fault.New(fault.FailedPrecondition, fault.ReasonDevicesMismatch, "devices")})
 	s.reply(&nodepb.Sent{Tag: s.tagOf(3), Order: 2, Time: 8})
 	s.say(sendLine(4))
-	s.expect(`< {"ref":2,"error":{"id":"`+uuidOf(2)+`","code":"failed_precondition","reason":"devices_mismatch","message":"devices","retryable":false}}`,
+	s.expect(`< {"ref":2,"error":{"id":"`+uuidOf(2)+`","code":"failed_precondition","reason":"devices_mismatch","message":"send.devices","retryable":false}}`,
 		`< {"ref":3,"sent":{"id":"`+uuidOf(3)+`","conversation":{"user":"bob"},"order":"2","time":"8"}}`,
 		"bob: send 4 after 3 id 4 others []")
 }
@@ -191,7 +191,7 @@ func TestRetryableRefusalBlocks(t *testing.T) {
 	s.reply(&nodepb.Refused{Tag: s.tagOf(1), Fault: fault.New(fault.MailboxFull, "", "full")})
 	s.say(sendLine(2), `{"send":{"id":"`+uuidOf(9)+`","to":{"user":"carol"}}}`, sendLine(1), sendLine(2))
 	s.expect("bob: send 1 after 0 id 1 others []",
-		`< {"ref":1,"error":{"id":"`+uuidOf(1)+`","code":"mailbox_full","message":"full","retryable":true}}`,
+		`< {"ref":1,"error":{"id":"`+uuidOf(1)+`","code":"mailbox_full","message":"send.full","retryable":true}}`,
 		"carol: send 2 after 0 id 9 others []",
 		"bob: send 3 after 0 id 1 others []", "bob: send 4 after 3 id 2 others []",
 		`< {"ref":2,"error":{"id":"`+uuidOf(2)+`","code":"failed_precondition","reason":"out_of_order",…`)
@@ -355,4 +355,24 @@ func TestConfigNamesEveryFault(t *testing.T) {
 	if n != 10 {
 		t.Errorf("%d faults named, want 10: %v", n, err)
 	}
+}
+
+// A node that goes away answers the sends it has taken; those it holds were
+// never taken, and it takes no more.
+func TestGoAwayAnswersFirst(t *testing.T) {
+	s := newScene(t, func(c *Config) { c.Limits.InFlight = 1 })
+	s.attach()
+	s.say(sendLine(1), sendLine(2))
+	s.g.GoAway(7, time.Second)
+	s.g.Flush()
+	s.expect("bob: send 1 after 0 id 1 others []", "pause", "pause", `< {"goAway":{"reason":"the node is restarting","reconnectAfterMs":1000}}`)
+	s.reply(&nodepb.Sent{Tag: s.tagOf(1), Order: 1, Time: 1})
+	s.expect(`< {"ref":1,"sent":…`, "close 1012 the node is restarting")
+}
+
+func TestGoAwayWhenIdle(t *testing.T) {
+	s := newScene(t, nil)
+	s.attach()
+	s.g.GoAway(7, time.Second)
+	s.expect(`< {"goAway":…`, "close 1012 the node is restarting")
 }

@@ -246,8 +246,20 @@ func (g *Gateway) refused(s *session, m *nodepb.Refused) {
 	if !m.GetFault().GetRetryable() {
 		s.busy.unlink(p)
 	}
-	g.fault(s, p.ref, ident.MessageIDString(p.id[:]), m.GetFault())
+	g.fault(s, p.ref, ident.MessageIDString(p.id[:]), ofSend(m.GetFault()))
 	g.settle(s, p)
+}
+
+// ofSend names the field of a fault as it is called in the frame; the actor
+// does not know whether a send came by one.
+func ofSend(f *nodepb.Fault) *nodepb.Fault {
+	switch fault.Code(f.GetCode()) {
+	case fault.Unavailable, fault.Internal:
+		return f
+	}
+	f = proto.CloneOf(f)
+	f.Message = "send." + f.GetMessage()
+	return f
 }
 
 // unlink takes a finally refused send out of the chain of those after it.
@@ -266,7 +278,9 @@ func (g *Gateway) settle(s *session, p *pending) {
 		b.open--
 		g.confirm(s)
 	}
-	g.release(s)
+	if !g.left(s) {
+		g.release(s)
+	}
 }
 
 // devices takes a new list of the user's other devices. It is confirmed once

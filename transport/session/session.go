@@ -48,6 +48,8 @@ type session struct {
 
 	state  state
 	stream stream
+	// leaving: GoAway was said.
+	leaving bool
 	// drained is set once the frame of that name was written.
 	drained bool
 

@@ -94,8 +94,16 @@ func (n *Node) onControl(ctx context.Context, op func(done func(error))) error {
 // invites are group 0's, as the API wants them.
 type invites struct{ n *Node }
 
+func (i invites) Check(ctx context.Context, code, user string) error {
+	return i.ask(ctx, func(done func(error)) { i.n.control.CheckInvite(code, user, done) })
+}
+
 func (i invites) Redeem(ctx context.Context, code, user string) error {
-	err := i.n.onControl(ctx, func(done func(error)) { i.n.control.Redeem(code, user, done) })
+	return i.ask(ctx, func(done func(error)) { i.n.control.Redeem(code, user, done) })
+}
+
+func (i invites) ask(ctx context.Context, op func(done func(error))) error {
+	err := i.n.onControl(ctx, op)
 	if errors.Is(err, control.ErrInvite) {
 		return fmt.Errorf("%w: %w", api.ErrInvite, err)
 	}
