@@ -89,6 +89,7 @@ const (
 	DefaultElectionTicks   = 10
 	DefaultHeartbeatTicks  = 2
 	DefaultSlowSync        = 2 * time.Millisecond
+	DefaultSyncWait        = 10 * time.Millisecond
 	DefaultCheckpointBytes = 64 << 20
 	DefaultCheckpointLog   = 256 << 20
 	DefaultCheckpointEvery = time.Minute
@@ -116,8 +117,9 @@ type Config struct {
 
 	ElectionTicks, HeartbeatTicks int
 
-	// SlowSync is the average from which on syncs leave the loop.
-	SlowSync time.Duration
+	// SlowSync is the average from which on a round does not wait for its sync;
+	// SyncWait is how long it does otherwise, by the real clock.
+	SlowSync, SyncWait time.Duration
 	// A checkpoint is due when the overlay or the log since the last one has
 	// outgrown its bound, or when something was applied and the time is over.
 	CheckpointBytes, CheckpointLog int
@@ -146,6 +148,9 @@ func (c Config) withDefaults() Config {
 	def(&c.Reads, DefaultReads)
 	if c.SlowSync == 0 {
 		c.SlowSync = DefaultSlowSync
+	}
+	if c.SyncWait == 0 {
+		c.SyncWait = DefaultSyncWait
 	}
 	if c.CheckpointEvery == 0 {
 		c.CheckpointEvery = DefaultCheckpointEvery
@@ -183,7 +188,7 @@ func (c Config) Validate() error {
 	}
 	need(c.HeartbeatTicks > 0, "heartbeat of %d ticks", c.HeartbeatTicks)
 	need(c.ElectionTicks > c.HeartbeatTicks, "election after %d ticks, heartbeat after %d", c.ElectionTicks, c.HeartbeatTicks)
-	need(c.SlowSync > 0, "slow sync of %v", c.SlowSync)
+	need(c.SlowSync > 0 && c.SyncWait > 0, "slow sync of %v, wait of %v", c.SlowSync, c.SyncWait)
 	need(c.CheckpointBytes > 0 && c.CheckpointLog > 0 && c.CheckpointEvery > 0, "checkpoint bounds must be positive")
 	need(c.OverlayBound >= c.CheckpointBytes, "overlay bound of %d is below the %d of a checkpoint", c.OverlayBound, c.CheckpointBytes)
 	need(c.Reads > 0, "%d reads", c.Reads)

@@ -17,9 +17,9 @@
 // changes no more than the commit index: that is not worth a sync, and rides
 // with the group's next write.
 //
-// The loop syncs by itself while recent syncs were fast. When they are not, a
-// committer goroutine does, and the loop goes on; no group gets a further Ready
-// before that sync is finished.
+// A committer goroutine syncs. The round waits for it, up to Config.SyncWait,
+// while recent syncs were fast; otherwise the loop goes on. No group gets a
+// further Ready before that sync is finished.
 //
 // # States of a group
 //

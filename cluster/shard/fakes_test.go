@@ -339,7 +339,7 @@ func (n *solo) start() {
 	posted := n.posted
 	config := Config{
 		Log: n.log, Store: n.store, Groups: map[uint32]Machine{1: n.m},
-		Now: n.clock.Now, Post: func(f func()) bool { posted <- f; return true },
+		Now: n.clock.Now, Post: func(f func()) bool { posted <- f; return true }, SyncWait: time.Hour,
 	}
 	if n.tweak != nil {
 		n.tweak(&config)

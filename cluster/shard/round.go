@@ -90,14 +90,38 @@ func (s *Set) commit() {
 		s.fail(wrapLog("append", err))
 		return
 	}
-	if s.average >= s.config.SlowSync {
-		s.out = true
-		s.requests <- struct{}{}
-		return
+	s.syncs++
+	s.out = true
+	wait := s.average < s.config.SlowSync
+	if !wait {
+		s.left.Store(s.syncs)
 	}
-	start := s.config.Now()
-	err := s.config.Log.Sync()
-	s.afterSync(syncResult{s.config.Now().Sub(start), err})
+	s.requests <- s.syncs
+	if wait {
+		s.await()
+	}
+}
+
+// await the sync that is out, but not for long. To wait here, on the loop, costs
+// a microsecond more than to sync here; to go on and be woken costs a good part
+// of what the sync does.
+func (s *Set) await() {
+	s.timer.Reset(s.config.SyncWait)
+	select {
+	case r := <-s.synced:
+		s.timer.Stop()
+		s.out = false
+		s.afterSync(r)
+		return
+	case <-s.timer.C:
+	}
+	s.left.Store(s.syncs)
+	select { // it may be back and not have seen that nobody waits
+	case r := <-s.synced:
+		s.out = false
+		s.afterSync(r)
+	default:
+	}
 }
 
 func (s *Set) afterSync(r syncResult) {

@@ -3,6 +3,7 @@ package shard
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/rookery-im/rookery/persistence/raftlog"
 )
@@ -28,7 +29,7 @@ func TestOverSegmentLog(t *testing.T) {
 			t.Fatal(err)
 		}
 		set, err := New(Config{Log: SegmentLog{log}, Store: store, Groups: machines,
-			Post: func(f func()) bool { posted <- f; return true }})
+			Post: func(f func()) bool { posted <- f; return true }, SyncWait: time.Hour})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/raft/v3"
@@ -29,6 +30,8 @@ type Set struct {
 	updates []Update
 	average time.Duration // of recent syncs
 	out     bool          // a sync is out with the committer, for the batch
+	syncs   uint64        // number of the last one
+	timer   *time.Timer   // of the wait for one
 
 	spare, spareIntake []*Group // the slices that dirty and intake change places with
 
@@ -37,9 +40,10 @@ type Set struct {
 	checkpoint   checkpointer
 
 	// between goroutines
-	requests chan struct{}     // to the committer; at most one
+	requests chan uint64       // to the committer: number of the sync; at most one
 	synced   chan syncResult   // from the committer; at most one
 	written  chan writeOutcome // from the checkpoint's writer; at most one
+	left     atomic.Uint64     // the sync that the loop does not wait for
 	running  sync.WaitGroup
 }
 
@@ -63,7 +67,7 @@ func New(config Config) (*Set, error) {
 	s := &Set{
 		config:   config.withDefaults(),
 		groups:   make(map[uint32]*Group, len(config.Groups)),
-		requests: make(chan struct{}, 1),
+		requests: make(chan uint64, 1),
 		synced:   make(chan syncResult, 1),
 		written:  make(chan writeOutcome, 1),
 	}
@@ -91,6 +95,7 @@ func New(config Config) (*Set, error) {
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.checkpoint.last = s.config.Now()
+	s.timer = time.NewTimer(s.config.SyncWait)
 	s.running.Add(1)
 	go s.commitLoop()
 	return s, nil
@@ -167,14 +172,16 @@ func (s *Set) post() {
 	s.config.Post(s.settle)
 }
 
-// commitLoop is the committer: it syncs when the disk is too slow for the loop.
+// commitLoop is the committer: a sync may take for ever, and the loop may not.
 func (s *Set) commitLoop() {
 	defer s.running.Done()
-	for range s.requests {
+	for number := range s.requests {
 		start := s.config.Now()
 		err := s.config.Log.Sync()
 		s.synced <- syncResult{s.config.Now().Sub(start), err}
-		s.post()
+		if s.left.Load() == number {
+			s.post()
+		}
 	}
 }
 

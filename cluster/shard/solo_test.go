@@ -227,6 +227,28 @@ func TestSlowSyncLeavesTheLoop(t *testing.T) {
 	}
 }
 
+// Nor may the first sync that a disk takes for ever: nothing was slow before it.
+func TestFirstStallLeavesTheLoop(t *testing.T) {
+	n := newSolo(t, func(c *Config) { c.SyncWait = time.Millisecond })
+	for !n.g.Leading() { // whatever this machine's own pauses are
+		n.round()
+	}
+	for len(n.posted) > 0 {
+		<-n.posted
+	}
+	n.trace.take()
+	n.set.average = 0
+	n.log.gate, n.log.entered = make(chan struct{}), make(chan struct{}, 1)
+	n.propose(1, "a=1")
+	n.round() // comes back, though the sync does not
+	<-n.log.entered
+	n.want("append 1")
+	close(n.log.gate)
+	(<-n.posted)()
+	n.round()
+	n.want("sync", "apply a=1", "committed 1")
+}
+
 func TestSlowSyncThatFails(t *testing.T) {
 	n := newSolo(t, nil)
 	n.lead()

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 	"testing/cryptotest"
+	"time"
 
 	"go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/protobuf/proto"
@@ -41,6 +42,7 @@ func newTrio(t *testing.T) *trio {
 		set, err := New(Config{
 			Log: m.log, Store: m.store, Groups: map[uint32]Machine{1: m.m}, Now: c.Now,
 			Post:      func(func()) bool { return false },
+			SyncWait:  time.Hour,
 			Bootstrap: func(uint32) (uint64, []uint64, error) { return id, []uint64{1, 2, 3}, nil },
 			Send:      func(_ uint32, ms []*raftpb.Message) { n.queue = append(n.queue, ms...) },
 		})

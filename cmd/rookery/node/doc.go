@@ -5,7 +5,7 @@
 //
 //	loop           sockets, sessions, actors, shards, log: everything hot
 //	net/http       a goroutine per request; upgrades hand the socket to the loop
-//	committer      syncs the log while the disk is slow (cluster/shard)
+//	committer      syncs the log; the loop waits while that is fast (cluster/shard)
 //	checkpoint     writes what the store holds in memory to Badger (cluster/shard)
 //	upkeep         Badger's housekeeping, hourly
 //	passwords      a bounded number of argon2id workers (transport/auth)
