@@ -95,9 +95,10 @@ func (b *batch) mark(src uint32, number uint64) {
 // Pending says that there is something to flush, now or within limits.LazyDelay.
 func (s *Shard) Pending() bool { return !s.open.empty() }
 
-// Due says that Flush would send the open batch on its way at once.
+// Due says that Flush would send the open batch on its way at once. One that is
+// not taken is tried again with the next tick: a disk may stay full for long.
 func (s *Shard) Due() bool {
-	return s.flight == nil && (s.open.eager || s.open.full()) && s.Leading()
+	return s.flight == nil && !s.held && (s.open.eager || s.open.full()) && s.Leading()
 }
 
 // Flush sends the open batch on its way, unless one is in flight, or nothing
@@ -107,7 +108,7 @@ func (s *Shard) Flush() {
 		return
 	}
 	b, now := s.open, s.cfg.Now()
-	if !b.eager && !b.full() && now < b.since+uint64(limits.LazyDelay.Milliseconds()) {
+	if !b.eager && !b.full() && !over(now, b.since, uint64(limits.LazyDelay.Milliseconds())) {
 		return
 	}
 	data, count := len(b.data), b.count
@@ -148,6 +149,10 @@ func (s *Shard) hold(err error) {
 		s.log.Warn("batches are not taken", "err", err)
 	}
 }
+
+// over says whether a time has passed since then, by the wall clock: when that
+// was set back there is no telling, and waiting for it to catch up could take hours.
+func over(now, since, wait uint64) bool { return now >= since+wait || now < since }
 
 func (s *Shard) fresh(token uint64) *batch {
 	if b := s.spare; b != nil {

@@ -237,7 +237,7 @@ func (p *inPair) judge(number uint64) verdict {
 // ask says whether to ask for the missing steps: once per gap and interval, or
 // each step behind the gap would have the whole window sent again.
 func (p *inPair) ask(now, interval uint64) bool {
-	if p.asked == p.taken+1 && now < p.askedAt+interval {
+	if p.asked == p.taken+1 && !over(now, p.askedAt, interval) {
 		return false
 	}
 	p.asked, p.askedAt = p.taken+1, now

@@ -102,7 +102,7 @@ func (s *Shard) TakeResend(dst uint32, from uint64) {
 // repeat what has been unconfirmed for too long.
 func (s *Shard) repeat(now uint64) {
 	for _, p := range s.outbox.pairs {
-		if len(p.window) > 0 && now >= p.moved+uint64(s.cfg.Resend.Milliseconds()) {
+		if len(p.window) > 0 && over(now, p.moved, uint64(s.cfg.Resend.Milliseconds())) {
 			p.moved = now
 			s.resend(p, p.confirmed+1)
 		}

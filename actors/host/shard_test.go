@@ -95,6 +95,36 @@ func TestLazyRidesAlong(t *testing.T) {
 	w.expect("-- shard 1: committed delete carol/[1]")
 }
 
+// While Raft takes nothing, which may be for as long as a disk is full, the loop
+// must not be told to come back at once.
+func TestHeldBatchIsNotDue(t *testing.T) {
+	w := newWorld(t)
+	w.lead(1)
+	s := w.shards[1]
+	s.refuses = true
+	w.tell("alice", sendTo(7, 1, "one"))
+	s.Flush()
+	if s.Due() || !s.Pending() {
+		t.Errorf("due %v, pending %v", s.Due(), s.Pending())
+	}
+	s.refuses = false
+	w.settle()
+	w.expect("-- shard 1: committed append alice/1\n7 < sent 1 order 1")
+}
+
+// Nor does an ack wait for a clock that was set back to be where it was.
+func TestLazyWhenTheClockIsSetBack(t *testing.T) {
+	w := newWorld(t)
+	w.lead(1)
+	w.tell("bob", sendTo(7, 1, "one"))
+	w.settle()
+	w.trace.Reset()
+	w.tell("bob", &nodepb.Ack{Origin: origin(20), Seq: 1})
+	w.now -= 1000
+	w.settle()
+	w.expect("-- shard 1: committed delete bob/[1]")
+}
+
 // Raft drops a batch. Bob's state gave seq 1 on it, and on the open batch seq
 // 2: both are void, so that seq 1 is given again, to a message that lasts. Carol
 // was not touched and stays as she is.
