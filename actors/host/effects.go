@@ -125,16 +125,16 @@ func (s *Shard) do(p *pending) {
 	case user.PresenceChanged:
 		s.announce(p.user, e.Online, e.LastSeen)
 	case user.AddWatch:
-		if !s.presence.add(p.user, watcher{conn: e.Conn, user: e.Watcher}, limits.Watchers) {
+		if e.Again && !s.presence.watches(p.user, e.Conn) {
+			return
+		}
+		if !s.presence.add(p.user, watcher{conn: e.Conn, user: e.Watcher, shown: e.Shown}, limits.Watchers) {
 			s.cfg.Metrics.dropWatch.Inc()
 		}
 	case user.DropWatch:
 		s.presence.drop(p.user, func(w watcher) bool { return w.conn == e.Conn })
-	case user.DropWatcher:
-		ended := s.presence.drop(p.user, func(w watcher) bool { return e.User == "" || w.user == e.User })
-		for _, w := range ended {
-			s.cfg.Gateway.Deliver(w.conn, &nodepb.Presence{User: p.user})
-		}
+	case user.Rewatch:
+		s.rewatch(p.user, e.User)
 	default:
 		invariant.Check(false, "host: effect of type %T", e)
 	}
@@ -152,7 +152,20 @@ func (s *Shard) losePush(m proto.Message) bool {
 // announce a user's presence to those who watch.
 func (s *Shard) announce(id string, online bool, lastSeen uint64) {
 	for _, w := range s.presence.watchers[id] {
-		s.cfg.Gateway.Deliver(w.conn, &nodepb.Presence{User: id, Online: online, LastSeen: lastSeen})
+		if w.shown {
+			s.cfg.Gateway.Deliver(w.conn, &nodepb.Presence{User: id, Online: online, LastSeen: lastSeen})
+		}
+	}
+}
+
+// rewatch asks the actor anew what those who watch may be shown. Until it has
+// said so they are told nothing.
+func (s *Shard) rewatch(id, watcher string) {
+	for _, w := range s.presence.hide(id, watcher) {
+		again := &nodepb.Watch{Origin: &nodepb.Origin{Conn: w.conn, User: w.user}, Again: true}
+		if err := s.Tell(id, again); err != nil {
+			s.cfg.Metrics.dropWatch.Inc()
+		}
 	}
 }
 

@@ -1,5 +1,7 @@
 package host
 
+import "slices"
+
 // presence is who watches whom: for each watched user of the shard the
 // sessions that are told. It dies with the term.
 type presence struct {
@@ -7,8 +9,9 @@ type presence struct {
 }
 
 type watcher struct {
-	conn uint64
-	user string
+	conn  uint64
+	user  string
+	shown bool // it is told of changes
 }
 
 func newPresence() presence { return presence{watchers: make(map[string][]watcher)} }
@@ -16,8 +19,9 @@ func newPresence() presence { return presence{watchers: make(map[string][]watche
 // add a session; false where the user has as many as may be.
 func (p presence) add(of string, w watcher, limit int) bool {
 	list := p.watchers[of]
-	for _, have := range list {
-		if have.conn == w.conn {
+	for i := range list {
+		if list[i].conn == w.conn {
+			list[i].shown = w.shown
 			return true
 		}
 	}
@@ -26,6 +30,25 @@ func (p presence) add(of string, w watcher, limit int) bool {
 	}
 	p.watchers[of] = append(list, w)
 	return true
+}
+
+// watches says whether a session is among a user's.
+func (p presence) watches(of string, conn uint64) bool {
+	return slices.ContainsFunc(p.watchers[of], func(w watcher) bool { return w.conn == conn })
+}
+
+// hide has a user's sessions, or all where user is empty, told of no change,
+// and returns them.
+func (p presence) hide(of, user string) []watcher {
+	var out []watcher
+	list := p.watchers[of]
+	for i := range list {
+		if user == "" || list[i].user == user {
+			list[i].shown = false
+			out = append(out, list[i])
+		}
+	}
+	return out
 }
 
 // drop takes out those that match, in their order, and returns them.

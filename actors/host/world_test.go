@@ -443,7 +443,7 @@ func (f *fake) Step(ctx user.Context, in any) (out user.Output) {
 		out.Laziness = user.Lazy
 		f.delete(m.GetSeq(), &out)
 	case *nodepb.Watch:
-		out.Effects = append(out.Effects, user.AddWatch{Conn: m.GetOrigin().GetConn(), Watcher: m.GetOrigin().GetUser()})
+		out.Effects = append(out.Effects, user.AddWatch{Conn: m.GetOrigin().GetConn(), Watcher: m.GetOrigin().GetUser(), Shown: true, Again: m.GetAgain()})
 	case *nodepb.Typing:
 		for _, a := range f.att {
 			out.Effects = append(out.Effects, user.Ephemeral{Conn: a.Conn, Msg: &nodepb.Notice{}})

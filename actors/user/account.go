@@ -107,6 +107,7 @@ func (t *turn) register(ask *nodepb.Ask, m *nodepb.Register) {
 		Created: t.ctx.Now, Password: m.GetPassword(), Profile: &storepb.Profile{Name: m.GetName()}, LastDevice: last,
 	}
 	t.putAccount()
+	t.effect(Rewatch{})
 	t.done(ask)
 }
 
@@ -173,7 +174,7 @@ func (t *turn) deleteAccount() {
 	clear(t.blocks)
 	t.account = &storepb.AccountRow{Deleted: true, LastDevice: t.account.GetLastDevice()}
 	t.putAccount()
-	t.effect(DropWatcher{})
+	t.effect(Rewatch{})
 	t.schedule()
 }
 
@@ -193,7 +194,7 @@ func (t *turn) patchProfile(ask *nodepb.Ask, m *nodepb.PatchProfile) {
 	}
 	if m.LastSeen != nil && m.GetLastSeen() != p.GetLastSeen() {
 		p.LastSeen = m.GetLastSeen()
-		t.effect(DropWatcher{})
+		t.effect(Rewatch{})
 	}
 	t.putAccount()
 	t.profile(ask)
@@ -230,15 +231,14 @@ func (t *turn) setBlock(ask *nodepb.Ask, m *nodepb.SetBlock) {
 		}
 		t.blocks[user] = struct{}{}
 		t.put(mailbox.Block, []byte(user), &storepb.MailboxRow{})
-		if !t.shows(user) {
-			t.effect(DropWatcher{User: user})
-		}
+		t.effect(Rewatch{User: user})
 	case !m.GetBlocked() && t.blocked(user):
 		if t.ctx.OutboxFull {
 			t.fail(ask, outboxFull())
 			return
 		}
 		delete(t.blocks, user)
+		t.effect(Rewatch{User: user})
 		t.put(mailbox.Block, []byte(user), nil)
 		// The receipts of the time of the block were held back.
 		if c := t.convs[user]; c.delivered > 0 || c.read > 0 {

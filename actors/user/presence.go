@@ -33,11 +33,19 @@ func (s *State) contact(user string) bool {
 func (t *turn) watch(m *nodepb.Watch) {
 	o := m.GetOrigin()
 	p := &nodepb.Presence{User: t.id}
-	if t.shows(o.GetUser()) {
+	shown := t.shows(o.GetUser())
+	if shown {
 		p.Online, p.LastSeen = t.online(), t.lastSeen()
-		t.effect(AddWatch{Conn: o.GetConn(), Watcher: o.GetUser()})
 	}
+	t.effect(AddWatch{Conn: o.GetConn(), Watcher: o.GetUser(), Shown: shown, Again: m.GetAgain()})
 	t.effect(Ephemeral{Conn: o.GetConn(), Msg: p})
+}
+
+// met has a peer's watches begin anew who has just become a contact.
+func (t *turn) met(peer string, before bool) {
+	if !before && t.account.GetProfile().GetLastSeen() == storepb.Profile_CONTACTS && t.contact(peer) {
+		t.effect(Rewatch{User: peer})
+	}
 }
 
 func (t *turn) typing(m *nodepb.Typing) {

@@ -216,7 +216,9 @@ func (t *turn) receive(r *storepb.Receipt, skip uint32) {
 		r.Delivered, r.Read = max(r.GetDelivered(), was.GetDelivered()), max(r.GetRead(), was.GetRead())
 	}
 	row := &storepb.ReceiptRow{Receipt: r}
+	knew := t.contact(r.GetPeer())
 	c.setReceipt(row)
+	t.met(r.GetPeer(), knew)
 	t.append(&storepb.Entry{Skip: skip, Body: &storepb.Entry_Receipt{Receipt: r}}, replaces, row)
 }
 

@@ -142,7 +142,9 @@ func outboxFull() *nodepb.Fault {
 // accept gives the message its order, time and seq.
 func (t *turn) accept(c *conv, snd *sender, m *nodepb.Send, ask *nodepb.Ask) {
 	o := m.GetOrigin()
+	knew := t.contact(o.GetUser())
 	c.lastOrder++
+	t.met(o.GetUser(), knew)
 	res := result{id: [16]byte(m.GetId()), order: c.lastOrder, time: t.nextTime(m.GetAfter())}
 	row := &storepb.Sender{
 		Session: snd.row.GetSession(), Number: snd.row.GetNumber(),

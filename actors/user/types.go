@@ -91,18 +91,22 @@ type PresenceChanged struct {
 	LastSeen uint64 // Unix milliseconds
 }
 
-// AddWatch puts a session of another user among those who are told.
+// AddWatch puts a session of another user among those who watch; it is told of
+// changes while Shown.
 type AddWatch struct {
 	Conn    uint64
 	Watcher string
+	Shown   bool
+	// Again: only where it still watches.
+	Again bool
 }
 
 // DropWatch ends the watch of one session.
 type DropWatch struct{ Conn uint64 }
 
-// DropWatcher ends the watches of one user, or of all where User is empty;
-// their sessions are told once more, that nothing is shown.
-type DropWatcher struct{ User string }
+// Rewatch has the watches of one user, or of all where User is empty, begin
+// anew with a nodepb.Watch each: what they are shown may have changed.
+type Rewatch struct{ User string }
 
 func (ToConn) effect()          {}
 func (Ephemeral) effect()       {}
@@ -111,7 +115,7 @@ func (Relay) effect()           {}
 func (PresenceChanged) effect() {}
 func (AddWatch) effect()        {}
 func (DropWatch) effect()       {}
-func (DropWatcher) effect()     {}
+func (Rewatch) effect()         {}
 
 // Attachment of a device: which session it has, and what that was pushed. It
 // survives hibernation, outside the state, and dies with the term.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -39,7 +40,7 @@ type world struct {
 
 	conns    map[uint64]*conn
 	current  map[string]*conn // by user/device
-	watchers map[string]map[uint64]string
+	watchers map[string]map[uint64]watching
 	answers  map[uint64]*nodepb.Answer
 	holding  bool
 	requests uint64
@@ -65,7 +66,7 @@ func newWorld(fail func(format string, args ...any)) *world {
 	return &world{
 		fail: fail, trace: func(string, ...any) {}, now: epoch,
 		rows: map[string][]byte{}, ever: map[string]bool{}, users: map[string]*State{},
-		touched: map[string]bool{}, conns: map[uint64]*conn{}, current: map[string]*conn{}, watchers: map[string]map[uint64]string{},
+		touched: map[string]bool{}, conns: map[uint64]*conn{}, current: map[string]*conn{}, watchers: map[string]map[uint64]watching{},
 		answers: map[uint64]*nodepb.Answer{},
 	}
 }
@@ -289,24 +290,39 @@ func (w *world) release(user string, e Effect) {
 		}
 	case AddWatch:
 		if w.watchers[user] == nil {
-			w.watchers[user] = map[uint64]string{}
+			w.watchers[user] = map[uint64]watching{}
 		}
-		w.watchers[user][e.Conn] = e.Watcher
+		if _, still := w.watchers[user][e.Conn]; e.Again && !still {
+			return
+		}
+		w.watchers[user][e.Conn] = watching{e.Watcher, e.Shown}
 	case DropWatch:
 		delete(w.watchers[user], e.Conn)
-	case DropWatcher:
-		for _, c := range w.watching(user) {
-			if e.User == "" || e.User == w.watchers[user][c] {
-				delete(w.watchers[user], c)
-				w.toConn(c, &nodepb.Presence{User: user})
+	case Rewatch:
+		for _, c := range slices.Sorted(maps.Keys(w.watchers[user])) {
+			by := w.watchers[user][c].by
+			if e.User == "" || e.User == by {
+				w.todo = append(w.todo, func() {
+					w.step(user, &nodepb.Watch{Origin: &nodepb.Origin{Conn: c, User: by}, Again: true})
+				})
 			}
 		}
 	}
 }
 
+// watching is a session's watch of a user.
+type watching struct {
+	by    string
+	shown bool
+}
+
+// watching are the sessions that are told of changes of a user.
 func (w *world) watching(user string) []uint64 {
 	var out []uint64
-	for c := range w.watchers[user] {
+	for c, x := range w.watchers[user] {
+		if !x.shown {
+			continue
+		}
 		out = append(out, c)
 	}
 	slices.Sort(out)

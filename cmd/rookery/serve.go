@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"strings"
 
 	"github.com/rookery-im/rookery/cmd/rookery/node"
@@ -23,11 +24,12 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		cfg.Log.Warn("the descriptor limit stays as it is", "err", err)
 	}
+	cfg.Connections = connections(allowed)
 	n, err := node.Start(cfg)
 	if err != nil {
 		return err
 	}
-	greet(stdout, n, allowed)
+	greet(stdout, n, allowed, cfg.Connections)
 	select {
 	case <-ctx.Done():
 		cfg.Log.Info("draining", "timeout", cfg.DrainTimeout)
@@ -104,8 +106,18 @@ func serveFlags(args []string, stderr io.Writer) (node.Config, logFlags, error) 
 	return cfg, logs, nil
 }
 
+// connections is how many the descriptors allow, with some left for files and
+// for requests; 0, no bound, where there is no limit of descriptors.
+func connections(descriptors uint64) int {
+	const reserve = 512
+	if descriptors == 0 || descriptors > math.MaxInt32 {
+		return 0
+	}
+	return int(max(descriptors/2, descriptors-min(descriptors, reserve))) //nolint:gosec // bounded above
+}
+
 // greet says where the node is and shows a first exchange to paste.
-func greet(w io.Writer, n *node.Node, descriptors uint64) {
+func greet(w io.Writer, n *node.Node, descriptors uint64, conns int) {
 	scheme, ws := "http", "ws"
 	if n.TLS() {
 		scheme, ws = "https", "wss"
@@ -129,5 +141,5 @@ then connect each with any WebSocket tool, for example  npx wscat -c %[2]s://%[3
 
 Bob sees a deliver, and says {"ack":{"seq":"1"}}. The rest is in docs/protocol.md. Ctrl-C drains and stops.
 
-`, scheme, ws, n.Addr(), n.AdminAddr(), descriptors, descriptors-min(descriptors, 256))
+`, scheme, ws, n.Addr(), n.AdminAddr(), descriptors, conns)
 }

@@ -211,7 +211,9 @@ func (g *Gateway) watch(s *session, ref uint32, m *clientpb.Watch) {
 		g.fault(s, ref, "", f)
 		return
 	}
-	for user := range s.busy.watched {
+	old := s.busy.watched
+	s.busy.watched = want
+	for user := range old {
 		if _, ok := want[user]; !ok {
 			g.tell(user, &nodepb.Unwatch{Origin: s.origin()})
 		}
@@ -219,7 +221,6 @@ func (g *Gateway) watch(s *session, ref uint32, m *clientpb.Watch) {
 	for user := range want {
 		g.tell(user, &nodepb.Watch{Origin: s.origin()})
 	}
-	s.busy.watched = want
 }
 
 // open is for how long the send has been open, in seconds.

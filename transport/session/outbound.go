@@ -304,6 +304,12 @@ func (g *Gateway) confirm(s *session) {
 }
 
 func (g *Gateway) presence(s *session, m *nodepb.Presence) {
+	if s.busy == nil {
+		return
+	}
+	if _, watched := s.busy.watched[m.GetUser()]; !watched {
+		return // said before it heard of the end of the watch
+	}
 	p := &clientpb.Presence{User: m.GetUser(), Online: m.GetOnline()}
 	if t := m.GetLastSeen(); t != 0 && !m.GetOnline() {
 		p.LastSeen = timestamppb.New(time.UnixMilli(int64(t))) //nolint:gosec // a clock

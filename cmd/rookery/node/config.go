@@ -23,6 +23,8 @@ type Config struct {
 	TLSCert, TLSKey string
 	// Origins that browsers may call the REST API from; "*" is any.
 	Origins []string
+	// Connections is how many are taken at most; 0 sets no bound.
+	Connections int
 	// Echo serves GET /v1/ws/echo.
 	Echo bool
 	// Registration is "open", "invite" or "closed".

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/rookery-im/rookery/internal/fault"
+	"github.com/rookery-im/rookery/persistence/store"
 	"github.com/rookery-im/rookery/transport/api"
 	"github.com/rookery-im/rookery/transport/auth"
 	"github.com/rookery-im/rookery/transport/conns"
@@ -117,7 +118,14 @@ func (n *Node) housekeep(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-t.C:
-			if _, err := n.store.Maintain(ctx); err != nil {
+			_, err := n.store.Maintain(ctx)
+			switch {
+			case ctx.Err() != nil:
+			case errors.Is(err, store.ErrDamaged), errors.Is(err, store.ErrBroken):
+				// The next compaction could lose rows for good.
+				n.fail(wrap("housekeeping", err))
+				n.conns.Post(func() {})
+			case err != nil:
 				n.cfg.Log.Warn("housekeeping of the store", "err", err)
 			}
 		}

@@ -134,7 +134,7 @@ func (n *Node) openData() error {
 func (n *Node) openTransport() error {
 	var err error
 	n.conns, err = conns.New(conns.Config{
-		Echo: n.cfg.Echo, Heartbeat: n.cfg.Session.Heartbeat,
+		Echo: n.cfg.Echo, Conns: n.cfg.Connections, Heartbeat: n.cfg.Session.Heartbeat,
 		Log: n.cfg.Log.With("part", "conns"), Metrics: conns.NewMetrics(n.registry),
 	}, handler{n})
 	return err

@@ -735,8 +735,10 @@ func (x *Signal) GetBytes() []byte {
 
 // Watch asks for the user's presence, now and on change.
 type Watch struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Origin        *Origin                `protobuf:"bytes,1,opt,name=origin,proto3" json:"origin,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Origin *Origin                `protobuf:"bytes,1,opt,name=origin,proto3" json:"origin,omitempty"`
+	// again: what the watch is shown may have changed; the host's own word.
+	Again         bool `protobuf:"varint,2,opt,name=again,proto3" json:"again,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -776,6 +778,13 @@ func (x *Watch) GetOrigin() *Origin {
 		return x.Origin
 	}
 	return nil
+}
+
+func (x *Watch) GetAgain() bool {
+	if x != nil {
+		return x.Again
+	}
+	return false
 }
 
 // Unwatch ends it.
@@ -3051,9 +3060,10 @@ const file_rookery_node_v1_node_proto_rawDesc = "" +
 	"\x02on\x18\x02 \x01(\bR\x02on\"O\n" +
 	"\x06Signal\x12/\n" +
 	"\x06origin\x18\x01 \x01(\v2\x17.rookery.node.v1.OriginR\x06origin\x12\x14\n" +
-	"\x05bytes\x18\x02 \x01(\fR\x05bytes\"8\n" +
+	"\x05bytes\x18\x02 \x01(\fR\x05bytes\"N\n" +
 	"\x05Watch\x12/\n" +
-	"\x06origin\x18\x01 \x01(\v2\x17.rookery.node.v1.OriginR\x06origin\":\n" +
+	"\x06origin\x18\x01 \x01(\v2\x17.rookery.node.v1.OriginR\x06origin\x12\x14\n" +
+	"\x05again\x18\x02 \x01(\bR\x05again\":\n" +
 	"\aUnwatch\x12/\n" +
 	"\x06origin\x18\x01 \x01(\v2\x17.rookery.node.v1.OriginR\x06origin\"T\n" +
 	"\vDevicesSeen\x12/\n" +
