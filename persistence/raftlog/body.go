@@ -152,9 +152,6 @@ type updateBody struct {
 	entries      cursor
 }
 
-// last is the index of the last entry, first-1 where there is none.
-func (u *updateBody) last() uint64 { return u.first + u.count - 1 }
-
 // minEntry is the least an encoded entry takes.
 const minEntry = 3
 

@@ -37,9 +37,8 @@ func (f frames) seed(at position) uint32 {
 	return uint32(z ^ z>>31)
 }
 
-func padded(n int) int      { return (n + word - 1) &^ (word - 1) }
-func frameBytes(n int) int  { return headBytes + padded(n) + footBytes }
-func aligned(n uint32) bool { return n%word == 0 }
+func padded(n int) int     { return (n + word - 1) &^ (word - 1) }
+func frameBytes(n int) int { return headBytes + padded(n) + footBytes }
 
 // openFrame reserves a head at the end of buf.
 func openFrame(buf []byte) []byte { return append(buf, make([]byte, headBytes)...) }
