@@ -94,34 +94,37 @@ func (r *recovery) segment(seq uint32) (sealed bool, err error) {
 		if r.known.before(h.synced) {
 			r.known = h.synced
 		}
-		first := s.end == segmentHeader
-		s.end += uint32(frameBytes(h.body))
-		// A segment that was too small for the first write holds a seal only.
-		empty := first && body[0] == kindSeal
-		if first != (body[0] == kindState) && !empty {
-			return false, s.damaged(at.off, "a state record in the wrong place, or none")
-		}
-		switch body[0] {
-		case kindState:
-			reason = r.state(body)
-		case kindUpdate:
-			reason = r.update(body, at)
-		case kindCheckpoint:
-			reason = r.checkpoints(body)
-		case kindSeal:
-			next, ok := readSeal(body)
-			if !ok || next != seq+1 {
-				reason = "a seal is malformed"
-			}
-			sealed = true
-		default:
-			reason = fmt.Sprintf("a record of unknown kind %d", body[0])
-		}
-		if reason != "" {
+		if reason = r.replay(body, at); reason != "" {
 			return false, s.damaged(at.off, reason)
 		}
+		s.end += uint32(frameBytes(h.body))
+		sealed = body[0] == kindSeal
 	}
 	return true, r.rewrite(s)
+}
+
+// replay applies one frame, or says what is wrong with it.
+func (r *recovery) replay(body []byte, at position) (reason string) {
+	first, kind := at.off == segmentHeader, body[0]
+	// A segment that was too small for the first write holds a seal only.
+	if first != (kind == kindState) && !(first && kind == kindSeal) {
+		return "a state record in the wrong place, or none"
+	}
+	switch kind {
+	case kindState:
+		return r.state(body)
+	case kindUpdate:
+		return r.update(body, at)
+	case kindCheckpoint:
+		return r.checkpoints(body)
+	case kindSeal:
+		if next, ok := readSeal(body); !ok || next != at.seg+1 {
+			return "a seal is malformed"
+		}
+		return ""
+	default:
+		return fmt.Sprintf("a record of unknown kind %d", kind)
+	}
 }
 
 // rewrite writes again what may never have been synced. After a sync that
