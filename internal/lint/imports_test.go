@@ -55,7 +55,6 @@ var confined = []struct {
 	{"google.golang.org/grpc", []string{"cluster/peer"}, "peer links own acknowledgement and identity; nobody else opens a stream"},
 	{"go.etcd.io/raft/v3", []string{"cluster/shard", "persistence/raftlog", "cmd/rookery/node"}, "Raft's types stop at the group and its log, which cmd joins: a Machine gets bytes"},
 	{"github.com/dgraph-io/badger/v4", []string{"persistence/store"}, "who reads Badger directly decides from a state that may be partly ahead"},
-	{"github.com/dgraph-io/ristretto/v2/z", []string{"persistence/store"}, "Badger's own way to map a file, to verify what it wrote"},
 	{"github.com/tidwall/btree", []string{"persistence"}, "it is the store's overlay"},
 	{"github.com/gobwas/ws", []string{"transport/ws"}, "frames are parsed in one place, by one set of limits"},
 	{"github.com/coder/websocket", []string{"client", "e2e"}, "servers speak WebSocket by transport/ws only; this is for clients"},
