@@ -37,7 +37,8 @@ const (
 const (
 	InFlightPerConversation = 64
 	InFlight                = 256
-	IdempotencyWindow       = 64 // results kept per sending device and conversation
+	Chains                  = 4096 // conversations in which a session has a send open, or owes one
+	IdempotencyWindow       = 64   // results kept per sending device and conversation
 )
 
 // Mailboxes.

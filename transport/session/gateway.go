@@ -3,6 +3,7 @@ package session
 import (
 	"errors"
 	"log/slog"
+	"math"
 	"time"
 
 	"github.com/rookery-im/rookery/internal/fault"
@@ -81,7 +82,14 @@ type Gateway struct {
 	dirty    []*session
 	open     []deadline // sends in the order in which they were read
 	spare    [][]byte   // buffers for session.out
+	reading  int64      // when the frame at hand was read, where it was held; else 0
 }
+
+// Tags of deadlines that are not of one send; those count from 1.
+const (
+	helloTag = 0
+	heldTag  = math.MaxUint32
+)
 
 // deadline of a send, or of an attachment.
 type deadline struct {
@@ -173,7 +181,8 @@ func (g *Gateway) take(s *session, f *clientpb.ClientFrame, broken *nodepb.Fault
 	}
 	if s.state == attaching || s.busy != nil && len(s.busy.held) > 0 || g.full(s, f, broken) {
 		a := s.activity(g.cfg.Limits)
-		a.held = append(a.held, heldFrame{f, broken})
+		a.held = append(a.held, heldFrame{f, broken, g.now().UnixMicro()})
+		g.open = append(g.open, deadline{conn: s.conn, tag: heldTag, at: g.now().UnixMicro()})
 		g.conns.Read(s.conn, Pause)
 		return nil
 	}
@@ -204,7 +213,9 @@ func (g *Gateway) release(s *session) {
 		h := a.held[0]
 		a.held[0] = heldFrame{}
 		a.held = a.held[1:]
+		g.reading = h.read
 		g.frame(s, h.frame, h.fault)
+		g.reading = 0
 	}
 	if len(a.held) == 0 && s.state != closing {
 		a.held = nil
@@ -338,7 +349,7 @@ func (g *Gateway) Sweep() {
 	for ; n < len(g.open); n++ {
 		d := g.open[n]
 		s := g.sessions[d.conn]
-		if s == nil || !s.waits(d.tag) {
+		if s == nil || !s.waits(d) {
 			continue
 		}
 		if d.at > late {
@@ -346,7 +357,7 @@ func (g *Gateway) Sweep() {
 		}
 		g.metrics.Overdue.Inc()
 		reason := "the outcome of a send is not known; send it again"
-		if d.tag == 0 {
+		if d.tag == helloTag {
 			reason = "no answer to hello in time; reconnect"
 		}
 		g.close(s, CloseUnavailable, reason)

@@ -323,6 +323,35 @@ func TestOverdueSendEndsTheSession(t *testing.T) {
 	s.expect("alice: detach")
 }
 
+// A send that was held past the bound counts from when it was read.
+func TestOverdueHeldSendEndsTheSession(t *testing.T) {
+	s := newScene(t, func(c *Config) { c.Limits.InFlight = 1 })
+	s.attach()
+	s.say(sendLine(1), sendLine(2))
+	s.now = s.now.Add(3 * time.Second)
+	s.reply(&nodepb.Sent{Tag: s.tagOf(1), Order: 1, Time: 1})
+	s.trace = nil
+	s.g.Sweep()
+	s.expect()
+	s.now = s.now.Add(2 * time.Second)
+	s.g.Sweep()
+	s.expect("close 1013 the outcome of a send is not known; send it again")
+}
+
+// A session remembers no conversation in which nothing is open.
+func TestChainsEndWithTheirSends(t *testing.T) {
+	s := newScene(t, nil)
+	s.attach()
+	s.say(sendLine(1))
+	s.reply(&nodepb.Sent{Tag: s.tagOf(1), Order: 1, Time: 1})
+	if n := len(s.g.sessions[7].busy.chains); n != 0 {
+		t.Errorf("%d conversations remembered", n)
+	}
+	s.trace = nil
+	s.say(sendLine(2))
+	s.expect("bob: send 2 after 0 id 2 others []")
+}
+
 func TestKick(t *testing.T) {
 	s := newScene(t, nil)
 	s.attach()

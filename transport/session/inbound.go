@@ -87,6 +87,10 @@ func (g *Gateway) send(s *session, ref uint32, m *clientpb.Send, broken *nodepb.
 	a := s.activity(g.cfg.Limits)
 	c := a.chains[n.GetTo()]
 	if c == nil {
+		if len(a.chains) >= limits.Chains {
+			g.close(s, CloseUnavailable, "too many conversations wait for a send to come again")
+			return
+		}
 		c = &chain{}
 		a.chains[n.GetTo()] = c
 	}
@@ -127,6 +131,10 @@ func (g *Gateway) stamp(s *session, ref uint32, c *chain, n *nodepb.Send, id [16
 	a.counter++
 	a.tags++
 	p := &pending{ref: ref, id: id, peer: n.GetTo(), number: a.counter, previous: c.last, at: g.now().UnixMicro()}
+	p.read = p.at
+	if g.reading != 0 {
+		p.read = g.reading
+	}
 	n.Origin, n.Tag, n.Number, n.Previous, n.After = s.origin(), a.tags, p.number, p.previous, s.after
 	n.Others = s.others
 	tag := a.tags

@@ -273,6 +273,10 @@ func (a *activity) unlink(gone *pending) {
 
 // settle does what waited for a send to be decided.
 func (g *Gateway) settle(s *session, p *pending) {
+	// With nothing open the next send needs no predecessor.
+	if c := s.busy.chains[p.peer]; c != nil && c.inFlight == 0 && !c.isBlocked {
+		delete(s.busy.chains, p.peer)
+	}
 	b := &s.busy.barrier
 	if b.open > 0 && p.number <= b.upTo {
 		b.open--

@@ -71,12 +71,31 @@ type session struct {
 	busy *activity // nil for a session that has never sent anything
 }
 
-// waits says whether the send of the tag, or with 0 the hello, is undecided.
-func (s *session) waits(tag uint32) bool {
-	if tag == 0 {
+// waits says whether what a deadline is for is still open.
+func (s *session) waits(d deadline) bool {
+	switch {
+	case d.tag == helloTag:
 		return s.state == attaching
+	case s.busy == nil:
+		return false
+	case d.tag == heldTag:
+		return s.busy.oldest(d.at)
 	}
-	return s.busy != nil && s.busy.pending[tag] != nil
+	return s.busy.pending[d.tag] != nil
+}
+
+// oldest says whether a frame that was held when it was read, by then, is
+// still held, or a send among them still open.
+func (a *activity) oldest(read int64) bool {
+	if len(a.held) > 0 && a.held[0].read <= read {
+		return true
+	}
+	for _, p := range a.pending {
+		if p.read <= read && p.read != p.at {
+			return true
+		}
+	}
+	return false
 }
 
 // origin stamps what the session says to actors.
@@ -109,6 +128,7 @@ type barrier struct {
 type heldFrame struct {
 	frame *clientpb.ClientFrame
 	fault *nodepb.Fault
+	read  int64 // Unix microseconds
 }
 
 // pending is a send that awaits its answer.
@@ -118,7 +138,8 @@ type pending struct {
 	peer     string
 	number   uint64
 	previous uint64
-	at       int64 // Unix microseconds
+	at       int64 // when it was stamped, Unix microseconds
+	read     int64 // when it was read; earlier where it was held
 }
 
 // chain is the sequence of a session's sends to one user.
