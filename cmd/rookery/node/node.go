@@ -88,14 +88,12 @@ func Start(cfg Config) (*Node, error) {
 	}
 	n.readiness.Store(&readiness{errNotLeading})
 	if err := n.open(); err != nil {
-		n.close()
-		return nil, err
+		return nil, errors.Join(err, n.close())
 	}
 	go n.run()
 	if err := n.serve(); err != nil {
 		n.end()
-		n.close()
-		return nil, err
+		return nil, errors.Join(err, n.close())
 	}
 	return n, nil
 }
