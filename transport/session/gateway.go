@@ -76,6 +76,7 @@ type Gateway struct {
 	now     func() time.Time
 	log     *slog.Logger
 	metrics *Metrics
+	start   time.Time // of the clock of deadlines
 
 	// Owned by the loop.
 	sessions map[uint64]*session
@@ -95,8 +96,12 @@ const (
 type deadline struct {
 	conn uint64
 	tag  uint32 // 0 for the attachment
-	at   int64  // Unix microseconds
+	at   int64  // see clock
 }
+
+// clock of deadlines: microseconds, above 0. A wall clock that is set changes
+// nothing.
+func (g *Gateway) clock() int64 { return g.now().Sub(g.start).Microseconds() + 1 }
 
 // New makes a Gateway.
 func New(cfg Config, conns Conns, users Users, tokens Verifier, now func() time.Time, log *slog.Logger, m *Metrics) (*Gateway, error) {
@@ -104,7 +109,7 @@ func New(cfg Config, conns Conns, users Users, tokens Verifier, now func() time.
 		return nil, err
 	}
 	return &Gateway{
-		cfg: cfg, conns: conns, users: users, tokens: tokens, now: now, log: log, metrics: m,
+		cfg: cfg, conns: conns, users: users, tokens: tokens, now: now, log: log, metrics: m, start: now(),
 		sessions: map[uint64]*session{},
 	}, nil
 }
@@ -181,8 +186,9 @@ func (g *Gateway) take(s *session, f *clientpb.ClientFrame, broken *nodepb.Fault
 	}
 	if s.state == attaching || s.busy != nil && len(s.busy.held) > 0 || g.full(s, f, broken) {
 		a := s.activity(g.cfg.Limits)
-		a.held = append(a.held, heldFrame{f, broken, g.now().UnixMicro()})
-		g.open = append(g.open, deadline{conn: s.conn, tag: heldTag, at: g.now().UnixMicro()})
+		read := g.clock()
+		a.held = append(a.held, heldFrame{f, broken, read})
+		g.open = append(g.open, deadline{conn: s.conn, tag: heldTag, at: read})
 		g.conns.Read(s.conn, Pause)
 		return nil
 	}
@@ -344,7 +350,7 @@ func (g *Gateway) tell(user string, msg any) {
 // Sweep closes connections whose sends, or whose hello, have been open for too
 // long. It is called a few times a second.
 func (g *Gateway) Sweep() {
-	late := g.now().Add(-g.cfg.Answer).UnixMicro()
+	late := g.clock() - g.cfg.Answer.Microseconds()
 	n := 0
 	for ; n < len(g.open); n++ {
 		d := g.open[n]

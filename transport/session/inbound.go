@@ -2,7 +2,6 @@ package session
 
 import (
 	"errors"
-	"time"
 
 	"github.com/rookery-im/rookery/internal/fault"
 	"github.com/rookery-im/rookery/internal/ident"
@@ -62,7 +61,7 @@ func (g *Gateway) hello(s *session, ref uint32, m *clientpb.Hello) {
 		g.close(s, CloseUnavailable, "the user's shard has no leader")
 		return
 	}
-	g.open = append(g.open, deadline{conn: s.conn, at: g.now().UnixMicro()})
+	g.open = append(g.open, deadline{conn: s.conn, at: g.clock()})
 }
 
 // send stamps a message and puts it to its recipient's actor.
@@ -130,7 +129,7 @@ func (g *Gateway) stamp(s *session, ref uint32, c *chain, n *nodepb.Send, id [16
 	a := s.busy
 	a.counter++
 	a.tags++
-	p := &pending{ref: ref, id: id, peer: n.GetTo(), number: a.counter, previous: c.last, at: g.now().UnixMicro()}
+	p := &pending{ref: ref, id: id, peer: n.GetTo(), number: a.counter, previous: c.last, at: g.clock()}
 	p.read = p.at
 	if g.reading != 0 {
 		p.read = g.reading
@@ -232,6 +231,4 @@ func (g *Gateway) watch(s *session, ref uint32, m *clientpb.Watch) {
 }
 
 // open is for how long the send has been open, in seconds.
-func (p *pending) open(now time.Time) float64 {
-	return float64(now.UnixMicro()-p.at) / 1e6
-}
+func (p *pending) open(clock int64) float64 { return float64(clock-p.at) / 1e6 }

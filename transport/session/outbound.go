@@ -108,6 +108,11 @@ func (g *Gateway) attached(s *session, m *nodepb.Attached) {
 		}
 		s.state = greeting
 		g.fault(s, s.ref, "", f)
+		if f.GetRetryable() && s.busy != nil && len(s.busy.held) > 0 {
+			// What it said meanwhile was right, had hello been taken.
+			g.close(s, CloseUnavailable, "hello was not taken; reconnect")
+			return
+		}
 		g.release(s)
 		return
 	}
@@ -221,12 +226,15 @@ func (g *Gateway) decided(s *session, tag uint32) (*pending, *chain) {
 }
 
 func (g *Gateway) sent(s *session, m *nodepb.Sent) {
-	p, _ := g.decided(s, m.GetTag())
+	p, c := g.decided(s, m.GetTag())
 	if p == nil {
 		return
 	}
+	if c.blocked == p.id { // it was sent twice, and refused once
+		c.isBlocked = false
+	}
 	g.metrics.Sents.Inc()
-	g.metrics.SentSeconds.Observe(p.open(g.now()))
+	g.metrics.SentSeconds.Observe(p.open(g.clock()))
 	g.write(s, &clientpb.ServerFrame{Ref: p.ref, Body: &clientpb.ServerFrame_Sent{Sent: &clientpb.Sent{
 		Id: ident.MessageIDString(p.id[:]), Conversation: frames.With(p.peer), Order: m.GetOrder(), Time: m.GetTime(), Duplicate: m.GetDuplicate(),
 	}}})
@@ -242,10 +250,7 @@ func (g *Gateway) refused(s *session, m *nodepb.Refused) {
 	if p == nil {
 		return
 	}
-	c.refused(p, m.GetFault(), m.GetFault().GetReason() == fault.ReasonOutOfOrder)
-	if !m.GetFault().GetRetryable() {
-		s.busy.unlink(p)
-	}
+	s.busy.refused(c, p, m.GetFault())
 	g.fault(s, p.ref, ident.MessageIDString(p.id[:]), ofSend(m.GetFault()))
 	g.settle(s, p)
 }

@@ -128,7 +128,7 @@ type barrier struct {
 type heldFrame struct {
 	frame *clientpb.ClientFrame
 	fault *nodepb.Fault
-	read  int64 // Unix microseconds
+	read  int64 // see Gateway.clock
 }
 
 // pending is a send that awaits its answer.
@@ -138,8 +138,9 @@ type pending struct {
 	peer     string
 	number   uint64
 	previous uint64
-	at       int64 // when it was stamped, Unix microseconds
+	at       int64 // when it was stamped, see Gateway.clock
 	read     int64 // when it was read; earlier where it was held
+	doomed   bool  // one before it was refused retryably
 }
 
 // chain is the sequence of a session's sends to one user.
@@ -151,18 +152,26 @@ type chain struct {
 	isBlocked bool
 }
 
-// refused takes a refusal into the chain.
-func (c *chain) refused(p *pending, f *nodepb.Fault, outOfOrder bool) {
+// refused takes the refusal of a send, which is no longer pending, into its
+// chain. After a retryable one what was stamped behind the send is refused as
+// well, maybe long after all of it was sent again: that is no news.
+func (a *activity) refused(c *chain, p *pending, f *nodepb.Fault) {
 	switch {
 	case !f.GetRetryable():
 		if c.last == p.number {
 			c.last = p.previous
 		}
-		return
-	case !outOfOrder && !c.isBlocked:
+		a.unlink(p)
+	case !p.doomed:
+		// The chain is blocked by nothing earlier, or the send were doomed.
 		c.blocked, c.isBlocked = p.id, true
+		c.last = p.previous
+		for _, later := range a.pending {
+			if later.peer == p.peer && later.number > p.number {
+				later.doomed = true
+			}
+		}
 	}
-	c.last = min(c.last, p.previous)
 }
 
 func (s *session) activity(limit Limits) *activity {
