@@ -393,3 +393,28 @@ func TestPresence(t *testing.T) {
 		t.Error("more watchers than may be")
 	}
 }
+
+// While a shard takes nothing new, watches still end, as connections do, and
+// what was hidden to be asked anew does not stay hidden.
+func TestWatchesWhileBusy(t *testing.T) {
+	w := newWorld(t)
+	w.lead(1)
+	w.tell("bob", &nodepb.Watch{Origin: origin(30)})
+	w.tell("bob", &nodepb.Watch{Origin: origin(31)})
+	w.settle()
+	s := w.shards[1]
+	s.refuses = true
+	for !s.Shard.open.full() {
+		w.tell("carol", &nodepb.Ask{Request: 1})
+	}
+	w.trace.Reset()
+	w.tell("bob", &nodepb.Unwatch{Origin: origin(30)})
+	w.tell("bob", &nodepb.Watch{Origin: origin(32)})
+	s.rewatch("bob", "")
+	w.expect("bob: " + ErrBusy.Error())
+	s.refuses = false
+	w.settle()
+	w.trace.Reset()
+	s.announce("bob", true, 0)
+	w.expect(`31 < presence of bob: online true`)
+}

@@ -126,10 +126,16 @@ func (s *Shard) takes(in any) error {
 }
 
 // essential inputs are taken past every bound: nobody repeats them, and there
-// is at most one for each connection.
+// are no more of them than there were attachments and watches to begin with.
 func essential(in any) bool {
-	_, ok := in.(*nodepb.Detach)
-	return ok
+	switch m := in.(type) {
+	case *nodepb.Detach, *nodepb.Unwatch:
+		return true
+	case *nodepb.Watch:
+		return m.GetAgain()
+	default:
+		return false
+	}
 }
 
 // Apply writes the rows of a committed batch. It reads nothing: replayed over

@@ -444,6 +444,8 @@ func (f *fake) Step(ctx user.Context, in any) (out user.Output) {
 		f.delete(m.GetSeq(), &out)
 	case *nodepb.Watch:
 		out.Effects = append(out.Effects, user.AddWatch{Conn: m.GetOrigin().GetConn(), Watcher: m.GetOrigin().GetUser(), Shown: true, Again: m.GetAgain()})
+	case *nodepb.Unwatch:
+		out.Effects = append(out.Effects, user.DropWatch{Conn: m.GetOrigin().GetConn()})
 	case *nodepb.Typing:
 		for _, a := range f.att {
 			out.Effects = append(out.Effects, user.Ephemeral{Conn: a.Conn, Msg: &nodepb.Notice{}})
