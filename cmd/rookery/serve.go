@@ -20,6 +20,7 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	cfg.Log = logs.logger(stderr)
+	keepPrivate()
 	allowed, err := raiseDescriptorLimit()
 	if err != nil {
 		cfg.Log.Warn("the descriptor limit stays as it is", "err", err)

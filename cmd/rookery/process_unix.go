@@ -8,6 +8,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// keepPrivate has every file that the process makes be its owner's alone: keys
+// and messages are among them.
+func keepPrivate() { unix.Umask(0o077) }
+
 // raiseDescriptorLimit raises the soft limit of descriptors to the hard one,
 // and says what is then allowed.
 func raiseDescriptorLimit() (uint64, error) {
