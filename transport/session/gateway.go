@@ -396,6 +396,17 @@ func (g *Gateway) left(s *session) bool {
 	return true
 }
 
+// Leaving says how many sessions were told GoAway and have a send open.
+func (g *Gateway) Leaving() int {
+	n := 0
+	for _, s := range g.sessions {
+		if s.leaving && s.state != closing {
+			n++
+		}
+	}
+	return n
+}
+
 // Connections lists the open ones.
 func (g *Gateway) Connections() []uint64 {
 	out := make([]uint64, 0, len(g.sessions))

@@ -395,8 +395,14 @@ func TestGoAwayAnswersFirst(t *testing.T) {
 	s.g.GoAway(7, time.Second)
 	s.g.Flush()
 	s.expect("bob: send 1 after 0 id 1 others []", "pause", "pause", `< {"goAway":{"reason":"the node is restarting","reconnectAfterMs":1000}}`)
+	if n := s.g.Leaving(); n != 1 {
+		t.Errorf("%d sessions are leaving, want 1", n)
+	}
 	s.reply(&nodepb.Sent{Tag: s.tagOf(1), Order: 1, Time: 1})
 	s.expect(`< {"ref":1,"sent":…`, "close 1012 the node is restarting")
+	if n := s.g.Leaving(); n != 0 {
+		t.Errorf("%d sessions are leaving, want 0", n)
+	}
 }
 
 func TestGoAwayWhenIdle(t *testing.T) {

@@ -19,6 +19,7 @@ func (n *Node) Drain() error {
 		n.cfg.Log.Warn("stop accepting", "err", err)
 	}
 	n.sendAway(until.Add(-n.cfg.DrainTimeout / 3))
+	n.await(until.Add(-n.cfg.DrainTimeout/4), func() bool { return n.sessions.Leaving() == 0 })
 	// What has no session hears of it as well: the echo endpoint's.
 	n.conns.Post(func() { n.conns.CloseSome(math.MaxInt, session.CloseRestart, errDraining.Error()) })
 	n.endRequests(until.Add(-n.cfg.DrainTimeout / 5))
@@ -82,13 +83,18 @@ func (n *Node) sendAway(until time.Time) {
 
 // settle waits until the connections have gone and nothing is in flight.
 func (n *Node) settle(until time.Time) {
+	n.await(until, func() bool { return n.conns.Len() == 0 && n.quiet() })
+}
+
+// await something that the loop knows.
+func (n *Node) await(until time.Time, is func() bool) {
 	t := time.NewTicker(20 * time.Millisecond)
 	defer t.Stop()
 	for time.Now().Before(until) {
-		idle := make(chan bool, 1)
-		if n.conns.Len() == 0 && n.conns.Post(func() { idle <- n.quiet() }) {
+		answer := make(chan bool, 1)
+		if n.conns.Post(func() { answer <- is() }) {
 			select {
-			case ok := <-idle:
+			case ok := <-answer:
 				if ok {
 					return
 				}
