@@ -15,7 +15,7 @@ GOLANGCI := $(TOOLS)/golangci-lint-$(GOLANGCI_VERSION)
 # buf finds its plugin by name, so every version of the generators has a folder of its own.
 GENERATORS := $(TOOLS)/buf-$(BUF_VERSION)-$(PROTOC_GEN_GO_VERSION)
 
-FUZZTIME ?= 20000x
+FUZZTIME ?= 10000x
 E2E_FLAGS ?=
 
 .DEFAULT_GOAL := help
@@ -62,7 +62,7 @@ proto: $(GENERATORS) ## lint the schemas and generate their Go code
 	PATH="$(GENERATORS):$$PATH" buf generate
 
 .PHONY: fuzz-short
-fuzz-short: ## every fuzzer for a moment (FUZZTIME=20000x)
+fuzz-short: ## every fuzzer for a moment (FUZZTIME=10000x)
 	.ci/fuzz $(FUZZTIME)
 
 .PHONY: mutants

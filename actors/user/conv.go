@@ -87,6 +87,9 @@ func (s *State) Adopt(peer string, rows Rows) error {
 			c.open = append(c.open, it.order)
 		}
 	}
+	if last > c.lastOrder {
+		return fmt.Errorf("user: adopt peer: %w", damagedIf(true, "order %d stored, %d given", last, c.lastOrder))
+	}
 	s.convs[peer] = c
 	return nil
 }
