@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -191,13 +192,19 @@ func (d *director) settle() {
 	defer deadline.Stop()
 	look := time.NewTicker(300 * time.Millisecond)
 	defer look.Stop()
-	for len(history.Complete(d.devices, d.seen.Events())) > 0 {
+	// A phone at rest says nothing before it hears something, and hearing ends its
+	// rest: so what is complete with all at rest before and after stays complete.
+	for !d.atRest() || len(history.Complete(d.devices, d.seen.Events())) > 0 || !d.atRest() {
 		select {
 		case <-look.C:
 		case <-deadline.C:
 			return // the judge says what is missing
 		}
 	}
+}
+
+func (d *director) atRest() bool {
+	return !slices.ContainsFunc(d.phones, func(p *phone) bool { return !p.rested.Load() })
 }
 
 // judge ends the test where a promise is broken, and leaves the history.

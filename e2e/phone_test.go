@@ -39,6 +39,7 @@ type phone struct {
 	// any goroutine
 	budget   atomic.Int64 // messages that may still be made
 	settling atomic.Bool
+	rested   atomic.Bool   // settled: it has said all that it has to say to what it has heard
 	nudge    chan struct{} // budget or settling changed
 
 	// owned by run
@@ -58,6 +59,7 @@ type phone struct {
 	ackedTops map[string]uint64
 	ever      map[string]uint64 // peer -> highest order that it ever had
 	read      map[string]uint64 // peer -> order said on this connection
+	acted     bool              // the last speak was one of a settling phone
 }
 
 // outgoing is a message that has no sent yet.
@@ -117,6 +119,7 @@ func (p *phone) talk(ctx context.Context) error {
 	for _, o := range p.outbox {
 		o.written = false
 	}
+	p.rested.Store(false)
 	p.conns++
 	p.forget()
 	p.seen.Add(history.Connecting{Device: p.me, Conn: p.conns, Acked: p.stored})
@@ -135,6 +138,7 @@ func (p *phone) talk(ctx context.Context) error {
 	for {
 		select {
 		case frames := <-messages:
+			p.rested.Store(false)
 			for i := range frames {
 				if err := p.hear(&frames[i]); err != nil {
 					return err
@@ -260,6 +264,15 @@ func (p *phone) remove(id string) {
 
 // act does what there is to do now: send, ack, read, or hang up.
 func (p *phone) act(ctx context.Context) error {
+	if err := p.speak(ctx); err != nil {
+		return err
+	}
+	p.rested.Store(p.settling.Load() && p.drained && len(p.outbox) == 0 && p.acted)
+	return nil
+}
+
+func (p *phone) speak(ctx context.Context) error {
+	p.acted = false
 	if !p.ready {
 		return nil
 	}
@@ -292,6 +305,7 @@ func (p *phone) act(ctx context.Context) error {
 			}
 		}
 	}
+	p.acted = settling
 	return nil
 }
 
