@@ -58,6 +58,16 @@ var confined = []struct {
 	{"github.com/tidwall/btree", []string{"persistence"}, "it is the store's overlay"},
 	{"github.com/gobwas/ws", []string{"transport/ws"}, "frames are parsed in one place, by one set of limits"},
 	{"github.com/coder/websocket", []string{"client", "e2e"}, "servers speak WebSocket by transport/ws only; this is for clients"},
+	{"github.com/google/renameio/v2", []string{"client", "cmd"}, "files that are replaced whole: a client's store, the terminal's history"},
+	{"charm.land", []string{"cmd/rookery/chat"}, "the screen is the chat's"},
+	{"github.com/charmbracelet/x", []string{"cmd/rookery/chat"}, "the screen is the chat's"},
+	{"golang.org/x/term", []string{"cmd"}, "passwords are asked for by commands"},
+	{"go.yaml.in/yaml/v3", []string{"cmd/rookery/settings"}, "settings are read in one place, from wherever they come"},
+	{"github.com/agnivade/levenshtein", []string{"cmd/rookery/settings"}, "it names the setting that was meant"},
+	{"github.com/go-jose/go-jose/v4", []string{"transport/auth"}, "key sets are read where tokens are checked"},
+	{"github.com/getkin/kin-openapi", []string{"e2e", "transport/api"}, "tests hold the server to docs/openapi.yaml"},
+	{"github.com/HdrHistogram/hdrhistogram-go", []string{"bench"}, "latencies are recorded by the load generator"},
+	{"gonum.org/v1/plot", []string{"bench"}, "charts are the report's"},
 	{"golang.org/x/sys/unix", []string{"transport/poll", "persistence", "cmd"}, "system calls: sockets in transport/poll, files in persistence, the descriptor limit in cmd"},
 	{"golang.org/x/crypto/argon2", []string{"transport/auth"}, "passwords are hashed where the number at once is bounded"},
 	{"github.com/golang-jwt/jwt/v5", []string{"transport/auth"}, "tokens are made and checked in one place, with one pinned algorithm"},
@@ -73,7 +83,7 @@ var confined = []struct {
 }
 
 // onlyTests are third parties that may not reach the binary.
-var onlyTests = []string{"go.uber.org/goleak", "pgregory.net/rapid", "github.com/prometheus/client_model", "github.com/prometheus/client_golang/prometheus/testutil"}
+var onlyTests = []string{"github.com/getkin/kin-openapi", "go.uber.org/goleak", "pgregory.net/rapid", "github.com/prometheus/client_model", "github.com/prometheus/client_golang/prometheus/testutil"}
 
 // stdlib says whether an import path is of Go itself.
 func stdlib(p string) bool {
