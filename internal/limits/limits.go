@@ -31,6 +31,8 @@ const (
 	PasswordMin = 8   // bytes
 	PasswordMax = 256 // bytes
 	Blocks      = 4096
+	BulkUsers   = 1000    // users made by one request to the admin address
+	BulkBody    = 1 << 20 // bytes of it
 )
 
 // Sends in flight.

@@ -38,6 +38,8 @@ func (n *Node) adminMux() *http.ServeMux {
 	})
 	mux.HandleFunc("POST /v1/invites", n.createInvite)
 	mux.HandleFunc("POST /v1/keys", n.rotateKey)
+	mux.HandleFunc("POST /v1/users:bulk", n.createUsers)
+	mux.HandleFunc("GET /v1/about", n.about)
 	return mux
 }
 
