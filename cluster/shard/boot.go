@@ -92,12 +92,17 @@ func (bootStorage) Snapshot() (*raftpb.Snapshot, error) {
 }
 
 // open starts a group at its checkpoint.
-func open(s *Set, id uint32, machine Machine) (g *Group, err error) {
-	c := &s.config
-	cp, ok := c.Log.Checkpoint(id)
+func open(s *Set, id uint32, machine Machine) (*Group, error) {
+	cp, ok := s.config.Log.Checkpoint(id)
 	if !ok {
 		return nil, fmt.Errorf("shard: group %d has no checkpoint after bootstrap", id)
 	}
+	return openAt(s, id, machine, cp)
+}
+
+// openAt starts a group of which everything up to there is applied.
+func openAt(s *Set, id uint32, machine Machine, cp Checkpoint) (g *Group, err error) {
+	c := &s.config
 	var replica shardpb.Replica
 	if err := proto.Unmarshal(cp.Data, &replica); err != nil {
 		return nil, fmt.Errorf("shard: group %d: checkpoint data: %w", id, err)

@@ -42,7 +42,8 @@ type Update = raftlog.Update
 type Checkpoint = raftlog.Checkpoint
 
 // Log is the log that all groups of a node share. After an error it stays
-// broken: what a failed sync left on the disk is unknown.
+// broken until whoever owns it has it repaired: what a failed sync left on the
+// disk is unknown.
 type Log interface {
 	// Append writes; what it wrote is not durable before Sync.
 	Append([]Update) error

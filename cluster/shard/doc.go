@@ -40,6 +40,13 @@
 //
 // Dropped may be followed by Follow. A read is Confirmed, or voided by Follow.
 //
+// # A log that broke
+//
+// After a write or sync that failed nothing is accepted, and every group
+// follows. Whoever owns the log may repair it; Resume then begins each group
+// anew on what the log holds, as a restart would, but for what is applied
+// already: that was synced, and the overlay has it.
+//
 // # Checkpoints
 //
 // The log is the truth; the store is written behind it. A checkpoint freezes

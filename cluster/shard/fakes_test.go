@@ -173,6 +173,15 @@ func (l *memLog) crash(kept int) *memLog {
 	return after
 }
 
+// repair does to a log in use what crash does to one that is opened next.
+func (l *memLog) repair(kept int) {
+	after := l.crash(kept)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.groups, l.durable, l.pending = after.groups, after.durable, nil
+	l.appendErr, l.syncErr, l.saveErr = nil, nil, nil
+}
+
 // memStore holds rows in the three layers that the real one has.
 type memStore struct {
 	trace              *trace

@@ -19,6 +19,9 @@ var (
 	ErrInFlight   = errors.New("shard: a proposal is in flight already")
 	ErrOverloaded = errors.New("shard: too much is waiting to be written")
 	ErrBroken     = errors.New("shard: the node has stopped accepting")
+	// ErrLog is why a node stops accepting when its log broke: once the log is
+	// repaired, Set.Resume goes on.
+	ErrLog = errors.New("shard: log")
 	// ErrSnapshot is what Step says to a snapshot message.
 	ErrSnapshot = errors.New("shard: snapshots do not come by Raft's messages")
 )

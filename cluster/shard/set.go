@@ -2,6 +2,7 @@ package shard
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -83,15 +84,8 @@ func New(config Config) (*Set, error) {
 		s.groups[id] = g
 		s.order = append(s.order, g)
 	}
-	for _, g := range s.order {
-		// Nobody else can win. Where Raft refuses, because a change of the
-		// configuration is still to be applied, the election timeout does it.
-		if g.singleton() {
-			if err := g.Campaign(); err != nil {
-				return nil, err
-			}
-		}
-		g.touch()
+	if err := s.stand(); err != nil {
+		return nil, err
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.checkpoint.last = s.config.Now()
@@ -99,6 +93,51 @@ func New(config Config) (*Set, error) {
 	s.running.Add(1)
 	go s.commitLoop()
 	return s, nil
+}
+
+// stand for election where nobody else can win. Where Raft refuses, because a
+// change of the configuration is still to be applied, the election timeout does
+// it.
+func (s *Set) stand() error {
+	for _, g := range s.order {
+		if g.singleton() {
+			if err := g.Campaign(); err != nil {
+				return err
+			}
+		}
+		g.touch()
+	}
+	return nil
+}
+
+// Resume goes on after a log that broke was repaired: each group stands where
+// a restart would put it, but that what it has applied is applied. What was in
+// flight when the log broke may be in it or not. It returns what still keeps the
+// node from accepting; only ErrLog can be mended.
+func (s *Set) Resume() error {
+	if s.closed || s.out || !errors.Is(s.err, ErrLog) {
+		return s.err
+	}
+	fresh := make([]*Group, len(s.order))
+	for i, g := range s.order {
+		var err error
+		if fresh[i], err = openAt(s, g.id, g.machine, g.checkpoint()); err != nil {
+			return err
+		}
+		fresh[i].checkpointed = g.checkpointed
+	}
+	clear(s.batch)
+	clear(s.updates)
+	s.batch, s.updates, s.dirty, s.intake = s.batch[:0], s.updates[:0], nil, nil
+	for i, g := range s.order {
+		*g = *fresh[i] // machines know their groups
+	}
+	s.err = nil
+	s.config.Logger.Info("node accepts again")
+	if err := s.stand(); err != nil {
+		s.fail(err)
+	}
+	return s.err
 }
 
 // Group returns a group of this node, or nil.
@@ -149,7 +188,7 @@ func (s *Set) Close() {
 	s.running.Wait()
 }
 
-// fail stops accepting for good. What is in flight gets no answer but Follow:
+// fail stops accepting, for good or until Resume. What is in flight gets no answer but Follow:
 // it may be in the log.
 func (s *Set) fail(err error) {
 	if s.err != nil {
@@ -185,4 +224,4 @@ func (s *Set) commitLoop() {
 	}
 }
 
-func wrapLog(op string, err error) error { return fmt.Errorf("shard: log: %s: %w", op, err) }
+func wrapLog(op string, err error) error { return fmt.Errorf("%w: %s: %w", ErrLog, op, err) }

@@ -308,7 +308,8 @@ func (r *crashRun) checkpoint(id uint32, g *modelGroup) raftlog.Checkpoint {
 	return c
 }
 
-// check crashes after an error, having seen that the log stays broken.
+// check crashes after an error, or has the log repaired where only the disk
+// failed, having seen that it stays broken.
 func (r *crashRun) check(err error) {
 	if err == nil {
 		return
@@ -321,7 +322,32 @@ func (r *crashRun) check(err error) {
 			r.Fatalf("after %v: %v", err, again)
 		}
 	}
+	if errors.Is(err, errDisk) && r.random.IntN(2) == 0 {
+		r.repair()
+		return
+	}
 	r.crash()
+}
+
+// repair goes on with the same log, on a disk that fails a few times more.
+func (r *crashRun) repair() {
+	for range r.random.IntN(3) {
+		r.burn(errDisk, 12)
+		err := r.log.Repair()
+		r.unburn()
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, errDisk) {
+			r.Fatalf("repair: %v", err)
+		}
+		if r.log.Append(nil) == nil || r.log.Sync() == nil {
+			r.Fatal("the log works though its repair failed")
+		}
+	}
+	r.unburn()
+	must(r.T, r.log.Repair())
+	r.found(r.log)
 }
 
 func (r *crashRun) crash() {

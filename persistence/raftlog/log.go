@@ -185,7 +185,7 @@ func (l *Log) bound() {
 	l.cfg.Metrics.tailBytes.Set(float64(l.tailBytes))
 }
 
-// fail breaks the log for good. After a failed write or sync the kernel may
+// fail breaks the log until Repair. After a failed write or sync the kernel may
 // have dropped the pages, so that trying again would report as durable what is
 // lost.
 func (l *Log) fail(err error) error {
@@ -286,9 +286,11 @@ func (l *Log) Close() error {
 		err = l.marks.sync()
 	}
 	l.failed = ErrClosed
-	return errors.Join(err, l.closeFiles())
+	return errors.Join(err, l.closeFiles(), l.unlock())
 }
 
+// closeFiles closes all but the directory. What prepares a segment has ended
+// when it returns.
 func (l *Log) closeFiles() error {
 	var errs []error
 	if l.spare != nil {
@@ -296,12 +298,15 @@ func (l *Log) closeFiles() error {
 		if l.spare.err == nil {
 			errs = append(errs, l.spare.segment.file.Close())
 		}
+		l.spare = nil
 	}
 	for _, s := range l.segments {
 		errs = append(errs, s.file.Close())
 	}
+	l.segments = nil
 	if l.marks != nil {
 		errs = append(errs, l.marks.file.Close())
+		l.marks = nil
 	}
-	return errors.Join(append(errs, l.unlock())...)
+	return errors.Join(errs...)
 }

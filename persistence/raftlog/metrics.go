@@ -11,6 +11,7 @@ type Metrics struct {
 	tailBytes     prometheus.Gauge
 	diskReads     prometheus.Counter
 	broken        prometheus.Gauge
+	repairs       prometheus.Counter
 }
 
 // NewMetrics makes the collectors and registers them, unless r is nil.
@@ -33,10 +34,11 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		segments:      gauge("segments", "Segment files of the log."),
 		tailBytes:     gauge("tail_bytes", "Memory held by the newest entries."),
 		diskReads:     counter("disk_reads_total", "Records read back because memory did not hold them."),
-		broken:        gauge("broken", "1 once a write or sync has failed; the log then stays closed to writes."),
+		broken:        gauge("broken", "1 from a write or sync that failed to the repair of the log; meanwhile it takes no writes."),
+		repairs:       counter("repairs_total", "Times that the log was opened again after it broke."),
 	}
 	if r != nil {
-		r.MustRegister(m.syncSeconds, m.appends, m.appendedBytes, m.segments, m.tailBytes, m.diskReads, m.broken)
+		r.MustRegister(m.syncSeconds, m.appends, m.appendedBytes, m.segments, m.tailBytes, m.diskReads, m.broken, m.repairs)
 	}
 	return m
 }

@@ -27,20 +27,20 @@ func Open(cfg Config) (*Log, error) {
 		}
 		l.disk, l.unlock = dir, dir.Close
 	}
-	if err := l.open(); err != nil {
-		return nil, errors.Join(err, l.closeFiles())
+	if err := l.open(cfg.Missing); err != nil {
+		return nil, errors.Join(err, l.closeFiles(), l.unlock())
 	}
 	return l, nil
 }
 
-func (l *Log) open() error {
+func (l *Log) open(missing Missing) error {
 	names, err := l.disk.List()
 	if err != nil {
 		return fmt.Errorf("raftlog: list directory: %w", err)
 	}
 	found := classify(names)
 	if !found.log {
-		return l.openNew(found)
+		return l.openNew(found, missing)
 	}
 	f, err := l.disk.Open(logFile)
 	if err != nil {
@@ -54,6 +54,8 @@ func (l *Log) open() error {
 	switch {
 	case err != nil:
 		return errors.Join(err, f.Close())
+	case !begun && missing == Refuse:
+		return errors.Join(fmt.Errorf("%w: %s holds one that was never begun, though there is other data", ErrLost, l.cfg.Dir), f.Close())
 	case !begun:
 		return errors.Join(f.Close(), l.beginAgain(found))
 	}
@@ -85,13 +87,13 @@ func classify(names []string) contents {
 	return c
 }
 
-func (l *Log) openNew(found contents) error {
+func (l *Log) openNew(found contents, missing Missing) error {
 	switch {
 	case len(found.segments) > 0:
 		return &DamagedError{File: logFile, Reason: "the file is missing, but there are segments"}
 	case len(found.others) > 0:
 		return fmt.Errorf("%w: %s holds %q, but no log", ErrLost, l.cfg.Dir, found.others[0])
-	case l.cfg.Missing == Refuse:
+	case missing == Refuse:
 		return fmt.Errorf("%w: %s holds none, though there is other data", ErrLost, l.cfg.Dir)
 	}
 	return l.create()
