@@ -84,6 +84,7 @@ func (n *Node) tick(due *timers) {
 	}
 	if due.over(&due.sweep, sweepTick) {
 		n.sessions.Sweep()
+		n.heal(due.now)
 		n.observe()
 	}
 }

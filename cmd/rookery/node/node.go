@@ -69,6 +69,7 @@ type Node struct {
 
 	// Owned by the loop.
 	replayed bool
+	healer   healer
 
 	// Atomic.
 	readiness atomic.Pointer[readiness]
