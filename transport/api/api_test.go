@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"strings"
 	"testing"
 
@@ -380,39 +379,6 @@ func TestConfigSaysEverything(t *testing.T) {
 	for _, want := range []string{"Backend", "Tokens", "Passwords", "Ready", "Node", "Invites", `"chat.example.org"`, `"https://x/"`, "Concurrent"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v does not name %s", err, want)
-		}
-	}
-}
-
-// docs/openapi.yaml has the routes that there are, no more and no fewer. It is
-// read by its indentation: paths stand at two spaces, methods at four.
-func TestOpenAPIHasTheRoutes(t *testing.T) {
-	text, err := os.ReadFile("../../docs/openapi.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	described := make(map[string]bool)
-	path := ""
-	for line := range strings.Lines(string(text)) {
-		line = strings.TrimRight(line, "\n")
-		if name, ok := strings.CutPrefix(line, "  /"); ok {
-			path = "/" + strings.TrimSuffix(name, ":")
-		}
-		for _, method := range []string{"get", "put", "post", "patch", "delete"} {
-			if line == "    "+method+":" {
-				described[strings.ToUpper(method)+" "+path] = true
-			}
-		}
-	}
-	routes := newWorld(t, nil).api.routes()
-	for route := range routes {
-		if !described[route] {
-			t.Errorf("%s is not described", route)
-		}
-	}
-	for route := range described {
-		if routes[route] == nil {
-			t.Errorf("%s does not exist", route)
 		}
 	}
 }
