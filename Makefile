@@ -61,6 +61,10 @@ proto: $(GENERATORS) ## lint the schemas and generate their Go code
 	PATH="$(GENERATORS):$$PATH" buf lint
 	PATH="$(GENERATORS):$$PATH" buf generate
 
+.PHONY: docs
+docs: ## write docs/configuration.md from the table of settings
+	go test ./cmd/rookery/settings -count=1 -run '^TestDocsAreTheTable$$' -update
+
 .PHONY: fuzz-short
 fuzz-short: ## every fuzzer for a moment (FUZZTIME=10000x)
 	.ci/fuzz $(FUZZTIME)

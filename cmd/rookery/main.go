@@ -1,6 +1,7 @@
 // Command rookery is the whole of Rookery in one binary.
 //
 //	rookery serve --data DIR --listen ADDR --admin ADDR    run a node
+//	rookery config                                         print the configuration in force
 //	rookery version                                        say which this is
 package main
 
@@ -20,9 +21,11 @@ const usage = `Rookery: messaging for millions, self-hosted.
 
 Usage:
   rookery serve [flags]     run a node (rookery serve --help lists the flags)
+  rookery config [flags]    print the configuration that serve would run with
   rookery version           print the version
 
-The quick start and the protocol are in README.md and docs/protocol.md.
+The quick start, the protocol and all settings are in README.md, docs/protocol.md
+and docs/configuration.md.
 `
 
 func main() {
@@ -42,6 +45,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	switch args[0] {
 	case "serve":
 		err = serve(ctx, args[1:], stdout, stderr)
+	case "config":
+		err = config(args[1:], stdout)
 	case "version", "--version":
 		fmt.Fprintln(stdout, "rookery", version())
 	case "help", "--help", "-h":

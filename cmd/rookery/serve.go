@@ -8,24 +8,37 @@ import (
 	"io"
 	"log/slog"
 	"math"
+	"os"
 	"strings"
 
 	"github.com/rookery-im/rookery/cmd/rookery/node"
+	"github.com/rookery-im/rookery/cmd/rookery/settings"
 )
 
 // serve runs a node until the context ends, then drains it.
 func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	cfg, logs, err := serveFlags(args, stderr)
-	if err != nil {
-		return err
+	e, err := settings.Load(args, os.Environ())
+	if errors.Is(err, flag.ErrHelp) {
+		settings.WriteHelp(stdout, "rookery serve", "Runs a node until SIGTERM or SIGINT, then drains it.")
+		return nil
 	}
-	cfg.Log = logs.logger(stderr)
+	if err != nil {
+		return &usageError{err}
+	}
+	cfg := e.Config.Node
+	cfg.Version = version()
+	cfg.Log = logger(stderr, e.Config)
+	cfg.Log.Info("starting", "version", cfg.Version, "settings", strings.Join(e.Changed(), " "))
 	keepPrivate()
 	allowed, err := raiseDescriptorLimit()
 	if err != nil {
 		cfg.Log.Warn("the descriptor limit stays as it is", "err", err)
 	}
-	cfg.Connections = connections(allowed)
+	wanted := cfg.Connections
+	if cfg.Connections = connections(allowed, wanted); cfg.Connections < wanted {
+		cfg.Log.Warn("fewer connections than wanted: the limit of descriptors leaves room for no more",
+			"wanted", wanted, "connections", cfg.Connections, "descriptors", allowed)
+	}
 	n, err := node.Start(cfg)
 	if err != nil {
 		return err
@@ -40,81 +53,28 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	}
 }
 
-// logFlags say how to log.
-type logFlags struct {
-	level  slog.Level
-	format string
-}
-
-func (l logFlags) logger(w io.Writer) *slog.Logger {
-	o := &slog.HandlerOptions{Level: l.level}
-	if l.format == "json" {
+// logger writes to w as the settings say.
+func logger(w io.Writer, c settings.Config) *slog.Logger {
+	o := &slog.HandlerOptions{Level: c.LogLevel}
+	if c.LogFormat == "json" {
 		return slog.New(slog.NewJSONHandler(w, o))
 	}
 	return slog.New(slog.NewTextHandler(w, o))
 }
 
-func serveFlags(args []string, stderr io.Writer) (node.Config, logFlags, error) {
-	cfg := node.DefaultConfig()
-	logs := logFlags{format: "text"}
-	fs := flag.NewFlagSet("rookery serve", flag.ContinueOnError)
-	fs.SetOutput(stderr)
-	fs.StringVar(&cfg.Data, "data", "./data", "directory for everything that is kept")
-	fs.StringVar(&cfg.Listen, "listen", "127.0.0.1:8080", "address of WebSocket and REST")
-	fs.StringVar(&cfg.Admin, "admin", "127.0.0.1:9090", "address, or path of a socket file, of metrics, pprof and administration")
-	fs.StringVar(&cfg.Registration, "registration", "open", "who may register: open, invite or closed")
-	fs.DurationVar(&cfg.TokenLife, "token-life", cfg.TokenLife, "how long a token lasts")
-	fs.DurationVar(&cfg.TimeToLive, "time-to-live", cfg.TimeToLive, "how long a message may wait, and a device stay away")
-	fs.DurationVar(&cfg.DrainTimeout, "drain-timeout", cfg.DrainTimeout, "how long an orderly end may take")
-	fs.DurationVar(&cfg.CheckpointEvery, "checkpoint-every", cfg.CheckpointEvery, "how often the state is written out, so that a restart has less log to replay")
-	fs.DurationVar(&cfg.Session.Heartbeat, "heartbeat", cfg.Session.Heartbeat, "heartbeat where a client wishes none")
-	fs.StringVar(&cfg.TLSCert, "tls-cert", "", "certificate file; TLS is on where it is given, and it is read again when it changes")
-	fs.StringVar(&cfg.TLSKey, "tls-key", "", "key file of the certificate")
-	fs.Func("cors-origin", "origin that browsers may call the REST API from, or *; may be repeated", func(s string) error {
-		cfg.Origins = append(cfg.Origins, strings.Split(s, ",")...)
-		return nil
-	})
-	fs.BoolVar(&cfg.Echo, "ws-echo", false, "serve GET /v1/ws/echo")
-	shards := fs.Uint("shards", uint(cfg.Shards), "number of shards, when the data directory is new")
-	fs.Func("log-level", "debug, info, warn or error (default info)", func(s string) error { return logs.level.UnmarshalText([]byte(s)) })
-	fs.StringVar(&logs.format, "log-format", logs.format, "text or json")
-	rate := func(name, what string, per *float64, burst *int) {
-		fs.Func(name, fmt.Sprintf("%s a second, and burst, such as %g/%d (the default)", what, *per, *burst), func(s string) error {
-			_, err := fmt.Sscanf(s, "%g/%d", per, burst)
-			return err
-		})
-	}
-	rate("rate-sends", "sends of a device", &cfg.Session.Limits.Sends.PerSecond, &cfg.Session.Limits.Sends.Burst)
-	rate("rate-login", "registrations and logins of an address or user", &cfg.Login.PerSecond, &cfg.Login.Burst)
-	if err := fs.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return cfg, logs, err
-		}
-		return cfg, logs, &usageError{err}
-	}
-	cfg.Shards = uint32(*shards) //nolint:gosec // validated
-	cfg.Version = version()
-	err := cfg.Validate()
-	if fs.NArg() > 0 {
-		err = errors.Join(fmt.Errorf("unexpected argument %q", fs.Arg(0)), err)
-	}
-	if logs.format != "text" && logs.format != "json" {
-		err = errors.Join(fmt.Errorf("log-format: %q is neither text nor json", logs.format), err)
-	}
-	if err != nil {
-		return cfg, logs, &usageError{err}
-	}
-	return cfg, logs, nil
-}
-
-// connections is how many the descriptors allow, with some left for files and
-// for requests; 0, no bound, where there is no limit of descriptors.
-func connections(descriptors uint64) int {
+// connections is how many there may be: what is wanted, but no more than the
+// descriptors allow with some left for files and for requests. Wanting 0 is
+// wanting what they allow; 0, no bound, where there is no limit of descriptors.
+func connections(descriptors uint64, wanted int) int {
 	const reserve = 512
 	if descriptors == 0 || descriptors > math.MaxInt32 {
-		return 0
+		return wanted
 	}
-	return int(max(descriptors/2, descriptors-min(descriptors, reserve))) //nolint:gosec // bounded above
+	allowed := int(max(descriptors/2, descriptors-min(descriptors, reserve))) //nolint:gosec // bounded above
+	if wanted == 0 {
+		return allowed
+	}
+	return min(wanted, allowed)
 }
 
 // greet says where the node is and shows a first exchange to paste.

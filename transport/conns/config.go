@@ -50,6 +50,13 @@ type Config struct {
 	Metrics *Metrics
 }
 
+// DefaultConfig has every default that is a number, for who shows or changes it.
+func DefaultConfig() Config {
+	c := Config{}.withDefaults()
+	c.Clock, c.Log, c.Metrics = nil, nil, nil
+	return c
+}
+
 func (c Config) withDefaults() Config {
 	ints := []struct {
 		field *int

@@ -4,13 +4,18 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/rookery-im/rookery/cluster/shard"
 	"github.com/rookery-im/rookery/internal/limits"
 	"github.com/rookery-im/rookery/transport/auth"
+	"github.com/rookery-im/rookery/transport/conns"
 	"github.com/rookery-im/rookery/transport/session"
 )
+
+// MaxShards is how many shards a cluster may be created with.
+const MaxShards = 4096
 
 // Config of a node. DefaultConfig has all that need not be given.
 type Config struct {
@@ -21,10 +26,17 @@ type Config struct {
 	Listen, Admin string
 	// TLSCert and TLSKey are files; TLS is on where they are given.
 	TLSCert, TLSKey string
+	// PublicURL is where clients are told to connect; what they asked by where empty.
+	PublicURL string
 	// Origins that browsers may call the REST API from; "*" is any.
 	Origins []string
 	// Connections is how many are taken at most; 0 sets no bound.
 	Connections int
+	// Conns bounds what each peer and address may do, and names proxies. What
+	// stands elsewhere in this Config is filled in.
+	Conns conns.Config
+	// HelloTimeout is how long a connection may wait with its hello.
+	HelloTimeout time.Duration
 	// Echo serves GET /v1/ws/echo.
 	Echo bool
 	// Registration is "open", "invite" or "closed".
@@ -50,34 +62,51 @@ func DefaultConfig() Config {
 		Registration: "open", Shards: 64,
 		TokenLife: limits.TokenLife, TimeToLive: limits.TimeToLive, DrainTimeout: limits.DrainTimeout,
 		CheckpointEvery: shard.DefaultCheckpointEvery,
+		Conns:           conns.DefaultConfig(),
+		HelloTimeout:    limits.HelloTimeout,
 		Login:           session.Rate{PerSecond: auth.AccountsPerSecond, Burst: auth.AccountsBurst},
 		Session:         session.DefaultConfig(),
 		Log:             slog.New(slog.DiscardHandler),
 	}
 }
 
-// Validate names every fault, each by its flag.
+// Fault is something wrong with a configuration. It names the settings that
+// it is about, as cmd/rookery/settings spells them.
+type Fault struct {
+	Settings []string
+	Problem  string
+}
+
+func (f *Fault) Error() string { return strings.Join(f.Settings, ", ") + ": " + f.Problem }
+
+// Validate reports every fault, each a *Fault where settings can mend it.
 func (c Config) Validate() error {
 	var errs []error
-	check := func(ok bool, format string, args ...any) {
+	check := func(ok bool, settings, problem string, args ...any) {
 		if !ok {
-			errs = append(errs, fmt.Errorf(format, args...))
+			errs = append(errs, &Fault{strings.Split(settings, ","), fmt.Sprintf(problem, args...)})
 		}
 	}
-	check(c.Data != "", "data: a directory is needed")
-	check(c.Listen != "", "listen: an address is needed")
-	check(c.Admin != "", "admin: an address or a socket file is needed")
-	check((c.TLSCert == "") == (c.TLSKey == ""), "tls-cert, tls-key: one is given without the other")
+	check(c.Data != "", "data", "a directory is needed")
+	check(c.Listen != "", "listen", "an address is needed")
+	check(c.Admin != "", "admin", "an address or a socket file is needed")
+	check((c.TLSCert == "") == (c.TLSKey == ""), "tls-cert,tls-key", "one is given without the other")
 	check(c.Registration == "open" || c.Registration == "invite" || c.Registration == "closed",
-		"registration: %q is none of open, invite, closed", c.Registration)
-	check(c.Shards >= 1 && c.Shards <= 4096, "shards: %d is not from 1 to 4096", c.Shards)
-	check(c.TokenLife > 0, "token-life: %v is not above 0", c.TokenLife)
-	check(c.TimeToLive > 0, "time-to-live: %v is not above 0", c.TimeToLive)
-	check(c.DrainTimeout > 0, "drain-timeout: %v is not above 0", c.DrainTimeout)
-	check(c.CheckpointEvery > 0, "checkpoint-every: %v is not above 0", c.CheckpointEvery)
-	check(c.Login.PerSecond > 0 && c.Login.Burst > 0, "rate-login: %g/%d is not above 0", c.Login.PerSecond, c.Login.Burst)
-	if err := c.Session.Validate(); err != nil {
-		errs = append(errs, err)
+		"registration", "%q is none of open, invite, closed", c.Registration)
+	check(c.Shards >= 1 && c.Shards <= MaxShards, "shards", "%d is not from 1 to %d", c.Shards, MaxShards)
+	check(c.TokenLife > 0, "token-life", "%v is not above 0", c.TokenLife)
+	check(c.TimeToLive > 0, "time-to-live", "%v is not above 0", c.TimeToLive)
+	check(c.DrainTimeout > 0, "drain-timeout", "%v is not above 0", c.DrainTimeout)
+	check(c.CheckpointEvery > 0, "checkpoint-every", "%v is not above 0", c.CheckpointEvery)
+	check(c.HelloTimeout > 0, "hello-timeout", "%v is not above 0", c.HelloTimeout)
+	check(c.Login.PerSecond > 0 && c.Login.Burst > 0, "rate-login", "%g/%d is not above 0", c.Login.PerSecond, c.Login.Burst)
+	s := c.Session
+	heartbeats := s.HeartbeatMin <= s.Heartbeat && s.Heartbeat <= s.HeartbeatMax
+	check(heartbeats, "heartbeat-min,heartbeat,heartbeat-max", "%v, %v, %v do not ascend", s.HeartbeatMin, s.Heartbeat, s.HeartbeatMax)
+	check(s.Limits.InFlightPerConversation <= s.Limits.InFlight, "in-flight-per-conversation,in-flight",
+		"%d for one conversation are more than %d in all", s.Limits.InFlightPerConversation, s.Limits.InFlight)
+	if heartbeats { // else it is said already
+		errs = append(errs, s.Validate())
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, c.Conns.Validate())...)
 }

@@ -146,7 +146,7 @@ func (h handler) Opened(id conns.ID, info conns.Info) {
 		enc = frames.Protobuf
 	}
 	h.n.sessions.Opened(uint64(id), enc, info.Token)
-	h.n.conns.SetDeadline(id, time.Now().Add(helloTimeout), session.CloseUnauthenticated)
+	h.n.conns.SetDeadline(id, time.Now().Add(h.n.cfg.HelloTimeout), session.CloseUnauthenticated)
 }
 
 func (h handler) Message(id conns.ID, op conns.Opcode, data []byte) {

@@ -17,7 +17,6 @@ import (
 	"github.com/rookery-im/rookery/cluster/control"
 	"github.com/rookery-im/rookery/cluster/placement"
 	"github.com/rookery-im/rookery/cluster/shard"
-	"github.com/rookery-im/rookery/internal/limits"
 	"github.com/rookery-im/rookery/persistence/datadir"
 	"github.com/rookery-im/rookery/persistence/mailbox"
 	"github.com/rookery-im/rookery/persistence/raftlog"
@@ -26,8 +25,6 @@ import (
 	"github.com/rookery-im/rookery/transport/conns"
 	"github.com/rookery-im/rookery/transport/session"
 )
-
-const helloTimeout = limits.HelloTimeout
 
 var (
 	errNotLeading = errors.New("a shard has no leader yet")
@@ -131,11 +128,11 @@ func (n *Node) openData() error {
 }
 
 func (n *Node) openTransport() error {
+	cfg := n.cfg.Conns
+	cfg.Echo, cfg.Conns, cfg.Heartbeat = n.cfg.Echo, n.cfg.Connections, n.cfg.Session.Heartbeat
+	cfg.Log, cfg.Metrics = n.cfg.Log.With("part", "conns"), conns.NewMetrics(n.registry)
 	var err error
-	n.conns, err = conns.New(conns.Config{
-		Echo: n.cfg.Echo, Conns: n.cfg.Connections, Heartbeat: n.cfg.Session.Heartbeat,
-		Log: n.cfg.Log.With("part", "conns"), Metrics: conns.NewMetrics(n.registry),
-	}, handler{n})
+	n.conns, err = conns.New(cfg, handler{n})
 	return err
 }
 

@@ -1,0 +1,212 @@
+package settings
+
+import (
+	"log/slog"
+	"math"
+	"net/netip"
+	"time"
+
+	"github.com/rookery-im/rookery/cmd/rookery/node"
+	"github.com/rookery-im/rookery/transport/session"
+)
+
+// Config is everything that settings set.
+type Config struct {
+	Node      node.Config
+	LogLevel  slog.Level
+	LogFormat string
+	// File is the configuration file that was read, or empty.
+	File string
+}
+
+// Default is the configuration of somebody who sets nothing.
+func Default() Config {
+	c := Config{Node: node.DefaultConfig(), LogFormat: "text"}
+	c.Node.Data, c.Node.Listen, c.Node.Admin = "./data", "127.0.0.1:8080", "127.0.0.1:9090"
+	return c
+}
+
+// Setting is one row of the table.
+type Setting struct {
+	Name string // as a flag and in a file; lower case, words parted by hyphens
+	Doc  string // what it is, for an operator; a sentence without its full stop
+	kind kind
+	// beside says that a file cannot hold it.
+	beside bool
+}
+
+// Topic is a part of the table.
+type Topic struct {
+	Title    string
+	Settings []Setting
+}
+
+// Topics is the table: nothing else knows what settings there are. The package
+// comment says how to add one.
+func Topics() []Topic {
+	return []Topic{
+		{"Configuration", general()},
+		{"Addresses", addresses()},
+		{"TLS and proxies", edges()},
+		{"Accounts", accounts()},
+		{"Connections", connections()},
+		{"Limits", rates()},
+		{"Storage", storage()},
+		{"Logging", logging()},
+	}
+}
+
+// Settings are those of all topics, in order.
+func Settings() []Setting {
+	var all []Setting
+	for _, t := range Topics() {
+		all = append(all, t.Settings...)
+	}
+	return all
+}
+
+const most = math.MaxInt32
+
+func general() []Setting {
+	return []Setting{{
+		Name: "config", Doc: "configuration file, in YAML; none where empty", beside: true,
+		kind: text(func(c *Config) *string { return &c.File }, "a file"),
+	}}
+}
+
+func addresses() []Setting {
+	return []Setting{{
+		Name: "listen", Doc: "address of WebSocket and REST; port 0 takes a free one",
+		kind: address(func(c *Config) *string { return &c.Node.Listen }, "an address such as 127.0.0.1:8080", noPath),
+	}, {
+		Name: "admin", Doc: "address, or path of a socket file, of metrics, pprof and administration. Whoever reaches it rules the node: a loopback address or a socket file unless something else guards it",
+		kind: address(func(c *Config) *string { return &c.Node.Admin }, "an address such as 127.0.0.1:9090, or a path with a /", isPath),
+	}, {
+		Name: "public-url", Doc: "where clients are told to connect by GET /v1/nodes; where empty, the host that they asked",
+		kind: place(func(c *Config) *string { return &c.Node.PublicURL }, "a URL such as wss://chat.example.org/v1/ws", "ws", "wss"),
+	}, {
+		Name: "cors-origin", Doc: "origins of web pages that may call the REST API from a browser; * is any",
+		kind: list(func(c *Config) *[]string { return &c.Node.Origins }, webOrigin()),
+	}, {
+		Name: "ws-echo", Doc: "serve GET /v1/ws/echo, which sends every message back: for tests of conformance and latency",
+		kind: boolean(func(c *Config) *bool { return &c.Node.Echo }),
+	}}
+}
+
+func edges() []Setting {
+	return []Setting{{
+		Name: "tls-cert", Doc: "certificate file, in PEM; TLS is on where it is given, and it is read again when it changes",
+		kind: text(func(c *Config) *string { return &c.Node.TLSCert }, "a file"),
+	}, {
+		Name: "tls-key", Doc: "file with the key of the certificate, read again with it",
+		kind: text(func(c *Config) *string { return &c.Node.TLSKey }, "a file"),
+	}, {
+		Name: "proxy-protocol-from", Doc: "networks of proxies: connections from there must begin with a header of the PROXY protocol, version 1 or 2, and the address in it counts as the client's",
+		kind: list(func(c *Config) *[]netip.Prefix { return &c.Node.Conns.Proxies }, network()),
+	}}
+}
+
+func accounts() []Setting {
+	return []Setting{{
+		Name: "registration", Doc: "who may register",
+		kind: choice(func(c *Config) *string { return &c.Node.Registration }, "open", "invite", "closed"),
+	}, {
+		Name: "token-life", Doc: "how long a token lasts",
+		kind: scalar(func(c *Config) *time.Duration { return &c.Node.TokenLife }, above0(duration())),
+	}, {
+		Name: "rate-login", Doc: "registrations and logins of an address or user",
+		kind: rate(func(c *Config) *session.Rate { return &c.Node.Login }),
+	}}
+}
+
+func connections() []Setting {
+	limits := func(c *Config) *session.Config { return &c.Node.Session }
+	return []Setting{{
+		Name: "max-connections", Doc: "connections at once; 0 is what the limit of descriptors leaves room for, which is the most in any case",
+		kind: scalar(func(c *Config) *int { return &c.Node.Connections }, within(number[int](), 0, most)),
+	}, {
+		Name: "unauthenticated-per-address", Doc: "connections of one address (IPv6: of one /64) that have not said hello yet",
+		kind: scalar(func(c *Config) *int { return &c.Node.Conns.Unauthenticated }, within(number[int](), 1, most)),
+	}, {
+		Name: "handshakes-per-address", Doc: "opening handshakes of one address at once",
+		kind: scalar(func(c *Config) *int { return &c.Node.Conns.Handshakes }, within(number[int](), 1, most)),
+	}, {
+		Name: "handshake-timeout", Doc: "how long a client may take to receive the answer of the opening handshake",
+		kind: scalar(func(c *Config) *time.Duration { return &c.Node.Conns.Handshake }, within(duration(), time.Second, time.Hour)),
+	}, {
+		Name: "hello-timeout", Doc: "how long a client may take from the handshake to the end of its hello",
+		kind: scalar(func(c *Config) *time.Duration { return &c.Node.HelloTimeout }, within(duration(), time.Second, time.Hour)),
+	}, {
+		Name: "message-timeout", Doc: "how long a client may take from the first byte of a message to its last",
+		kind: scalar(func(c *Config) *time.Duration { return &c.Node.Conns.Partial }, within(duration(), time.Second, time.Hour)),
+	}, {
+		Name: "slow-consumer-timeout", Doc: "how long a client may leave more than 256 KiB unread before it is cut off with 4001",
+		kind: scalar(func(c *Config) *time.Duration { return &c.Node.Conns.Slow }, within(duration(), time.Second, time.Hour)),
+	}, {
+		Name: "heartbeat", Doc: "heartbeat where a client wishes none; a client that is silent for two is cut off",
+		kind: scalar(func(c *Config) *time.Duration { return &limits(c).Heartbeat }, within(duration(), time.Second, day)),
+	}, {
+		Name: "heartbeat-min", Doc: "the fastest heartbeat that a client may wish",
+		kind: scalar(func(c *Config) *time.Duration { return &limits(c).HeartbeatMin }, within(duration(), time.Second, day)),
+	}, {
+		Name: "heartbeat-max", Doc: "the slowest heartbeat that a client may wish",
+		kind: scalar(func(c *Config) *time.Duration { return &limits(c).HeartbeatMax }, within(duration(), time.Second, day)),
+	}, {
+		Name: "drain-timeout", Doc: "how long an orderly end may take: clients are sent away, requests answered, data closed",
+		kind: scalar(func(c *Config) *time.Duration { return &c.Node.DrainTimeout }, above0(duration())),
+	}}
+}
+
+const day = 24 * time.Hour
+
+func rates() []Setting {
+	limits := func(c *Config) *session.Limits { return &c.Node.Session.Limits }
+	return []Setting{{
+		Name: "rate-sends", Doc: "messages that a device sends",
+		kind: rate(func(c *Config) *session.Rate { return &limits(c).Sends }),
+	}, {
+		Name: "rate-frames", Doc: "frames of any kind from a device",
+		kind: rate(func(c *Config) *session.Rate { return &limits(c).Frames }),
+	}, {
+		Name: "rate-typing", Doc: "typing frames of a device",
+		kind: rate(func(c *Config) *session.Rate { return &limits(c).Typing }),
+	}, {
+		Name: "rate-watch", Doc: "watch frames of a device",
+		kind: rate(func(c *Config) *session.Rate { return &limits(c).Watch }),
+	}, {
+		Name: "rate-signals", Doc: "signals that a device sends",
+		kind: rate(func(c *Config) *session.Rate { return &limits(c).Signals }),
+	}, {
+		Name: "in-flight", Doc: "sends of a connection that may wait for their answer; past it the connection is not read",
+		kind: scalar(func(c *Config) *int { return &limits(c).InFlight }, within(number[int](), 1, 65536)),
+	}, {
+		Name: "in-flight-per-conversation", Doc: "the same, of one conversation",
+		kind: scalar(func(c *Config) *int { return &limits(c).InFlightPerConversation }, within(number[int](), 1, 65536)),
+	}}
+}
+
+func storage() []Setting {
+	return []Setting{{
+		Name: "data", Doc: "directory for everything that is kept",
+		kind: needed(func(c *Config) *string { return &c.Node.Data }, "a directory"),
+	}, {
+		Name: "shards", Doc: "number of shards, when the data directory is new; fixed from then on",
+		kind: scalar(func(c *Config) *uint32 { return &c.Node.Shards }, within(number[uint32](), 1, node.MaxShards)),
+	}, {
+		Name: "time-to-live", Doc: "how long a message may wait, and a device stay away",
+		kind: scalar(func(c *Config) *time.Duration { return &c.Node.TimeToLive }, above0(duration())),
+	}, {
+		Name: "checkpoint-every", Doc: "how often the state is written out, so that a restart has less log to replay",
+		kind: scalar(func(c *Config) *time.Duration { return &c.Node.CheckpointEvery }, above0(duration())),
+	}}
+}
+
+func logging() []Setting {
+	return []Setting{{
+		Name: "log-level", Doc: "the least important lines that are logged",
+		kind: level(func(c *Config) *slog.Level { return &c.LogLevel }),
+	}, {
+		Name: "log-format", Doc: "how lines are written to standard error",
+		kind: choice(func(c *Config) *string { return &c.LogFormat }, "text", "json"),
+	}}
+}
