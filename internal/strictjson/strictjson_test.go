@@ -1,7 +1,10 @@
 package strictjson
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
+	"io"
 	"strings"
 	"testing"
 )
@@ -80,18 +83,59 @@ func TestShown(t *testing.T) {
 	}
 }
 
+// FuzzObject compares with encoding/json, which is lenient where this is not:
+// what is taken there and refused here is named twice, no object, or not UTF-8.
 func FuzzObject(f *testing.F) {
 	f.Add([]byte(`{"a":1,"b":[{"c":"\ud800"}]}`))
 	f.Add([]byte("{\"\xff\":{}}"))
 	f.Fuzz(func(t *testing.T, data []byte) {
+		var theirs map[string]json.RawMessage
+		lenient := json.Unmarshal(data, &theirs)
 		members, err := Object(data)
-		if err != nil {
+		var field *FieldError
+		switch {
+		case err == nil:
+		case errors.As(err, &field), errors.Is(err, ErrObject):
+			if len(err.Error()) > 200 {
+				t.Fatalf("%d bytes of error", len(err.Error()))
+			}
+			return
+		case !errors.Is(err, ErrSyntax) || json.Valid(data):
+			t.Fatalf("%q: %v", data, err)
+		default:
 			return
 		}
+		if lenient != nil || len(theirs) != len(members) {
+			t.Fatalf("%q: %d members, encoding/json has %d (%v)", data, len(members), len(theirs), lenient)
+		}
 		for _, m := range members {
-			if len(m.Value) == 0 {
-				t.Fatalf("%q has no value", m.Name)
+			if len(m.Value) == 0 || !bytes.Equal(bytes.TrimSpace(theirs[m.Name]), bytes.TrimSpace(m.Value)) {
+				t.Fatalf("%q is %q, encoding/json has %q", m.Name, m.Value, theirs[m.Name])
 			}
 		}
+		if got := Depth(data); got != nesting(t, data) {
+			t.Fatalf("%q is %d deep, not %d", data, nesting(t, data), got)
+		}
 	})
+}
+
+// nesting of a document that is valid.
+func nesting(t *testing.T, data []byte) (most int) {
+	d := json.NewDecoder(bytes.NewReader(data))
+	for depth := 0; ; {
+		token, err := d.Token()
+		if err == io.EOF {
+			return most
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch token {
+		case json.Delim('{'), json.Delim('['):
+			depth++
+			most = max(most, depth)
+		case json.Delim('}'), json.Delim(']'):
+			depth--
+		}
+	}
 }

@@ -17,10 +17,46 @@ type Writer interface {
 	Delete(key []byte)
 }
 
+// maxTrim is far more steps than one mutation trims: limits.OutboxSteps may
+// wait for confirmation at once.
+const maxTrim = 8 * limits.OutboxSteps
+
 // Expand writes the rows of one mutation. It reads nothing, so that replaying
-// a log over rows that are partly ahead of it ends in the same rows.
+// a log over rows that are partly ahead of it ends in the same rows. What no
+// actor can have asked for is refused: the length of a user id takes one byte
+// of a key, and a longer one would stand among another user's rows.
 func Expand(space Space, m *storepb.Mutation, w Writer) error {
 	x := expander{space: space, user: m.GetUser(), w: w}
+	x.checkID(x.user)
+	switch op := m.GetOp().(type) {
+	case *storepb.Mutation_Accept:
+		x.checkID(op.Accept.GetPeer())
+	case *storepb.Mutation_Append:
+		r := op.Append.GetReceiptRow().GetReceipt()
+		x.checkID(r.GetPeer())
+		x.checkID(r.GetBy())
+	case *storepb.Mutation_Progress:
+		for _, m := range op.Progress.GetWatermarks() {
+			x.checkID(m.GetPeer())
+		}
+	case *storepb.Mutation_OutboxTrim:
+		if t := op.OutboxTrim; t.GetLast() < t.GetFirst() || t.GetLast()-t.GetFirst() >= maxTrim {
+			x.err = fmt.Errorf("mailbox: trim of steps %d to %d", t.GetFirst(), t.GetLast())
+		}
+	}
+	if x.err != nil {
+		return x.err
+	}
+	return x.expand(m)
+}
+
+func (x *expander) checkID(id string) {
+	if len(id) > limits.UserID {
+		x.err = fmt.Errorf("mailbox: mutation of an id of %d bytes", len(id))
+	}
+}
+
+func (x *expander) expand(m *storepb.Mutation) error {
 	switch op := m.GetOp().(type) {
 	case *storepb.Mutation_Accept:
 		x.accept(op.Accept)
@@ -33,8 +69,8 @@ func Expand(space Space, m *storepb.Mutation, w Writer) error {
 	case *storepb.Mutation_OutboxPut:
 		x.outboxPut(op.OutboxPut)
 	case *storepb.Mutation_OutboxTrim:
-		for n := op.OutboxTrim.GetFirst(); n <= op.OutboxTrim.GetLast(); n++ {
-			w.Delete(OutboxKey(space, op.OutboxTrim.GetShard(), n))
+		for i := range op.OutboxTrim.GetLast() - op.OutboxTrim.GetFirst() + 1 {
+			x.w.Delete(OutboxKey(x.space, op.OutboxTrim.GetShard(), op.OutboxTrim.GetFirst()+i))
 		}
 	case *storepb.Mutation_InboxMark:
 		x.put(Inbox, U32(op.InboxMark.GetShard()), op.InboxMark)
