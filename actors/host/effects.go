@@ -174,7 +174,7 @@ func (s *Shard) rewatch(id, watcher string) {
 func (s *Shard) readPage(id string, e user.ReadPage) {
 	page := &nodepb.Page{Session: e.Session, After: e.After, UpTo: e.UpTo, End: e.End}
 	prefix := s.cfg.Space.Key(id, mailbox.Entry)
-	from := s.cfg.Space.Key(id, mailbox.Entry, mailbox.U64(e.After+1)...)
+	from := s.cfg.Space.Key(id, mailbox.Entry, mailbox.U64(max(e.After, e.Acked)+1)...)
 	var failed error
 	err := s.cfg.Store.Scan(prefix, from, func(_, value []byte) bool {
 		entry := &storepb.Entry{}

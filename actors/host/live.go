@@ -22,13 +22,14 @@ type live struct {
 	pid   *actor.PID
 	state liveState
 
-	core    Core     // nil until the first message, and after a panic
-	conns   []uint64 // attached before the step that runs
-	batch   uint64   // the last one that a step became part of
-	used    uint64   // when it last got something, milliseconds
-	busy    bool     // its step runs
-	input   any      // of the step that runs
-	waiting []any    // mail that came while busy or suspended
+	core     Core     // nil until the first message, and after a panic
+	conns    []uint64 // attached or parked before the step that runs
+	sessions int      // attached among them
+	batch    uint64   // the last one that a step became part of
+	used     uint64   // when it last got something, milliseconds
+	busy     bool     // its step runs
+	input    any      // of the step that runs
+	waiting  []any    // mail that came while busy or suspended
 
 	failures []uint64 // milliseconds
 	guardian actor.Supervisor
@@ -198,7 +199,7 @@ func (s *Shard) turn(l *live, in any, now uint64) {
 // attaches says whether a step of the input may begin or end an attachment.
 func attaches(in any) bool {
 	switch in.(type) {
-	case *nodepb.Attach, *nodepb.Detach, *nodepb.Ask, user.Tick:
+	case *nodepb.Attach, *nodepb.Detach, *nodepb.Ask, *nodepb.Unpark, user.Tick:
 		return true
 	default:
 		return false
@@ -207,9 +208,12 @@ func attaches(in any) bool {
 
 // remember whose attachments go with the state, if a step breaks it.
 func (l *live) remember(list []user.Attachment) {
-	l.conns = l.conns[:0]
+	l.conns, l.sessions = l.conns[:0], 0
 	for _, a := range list {
 		l.conns = append(l.conns, a.Conn)
+		if !a.Parked() {
+			l.sessions++
+		}
 	}
 }
 

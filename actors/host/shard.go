@@ -126,10 +126,11 @@ func (s *Shard) takes(in any) error {
 }
 
 // essential inputs are taken past every bound: nobody repeats them, and there
-// are no more of them than there were attachments and watches to begin with.
+// are no more of them than there were attachments, watches and parked requests
+// to begin with.
 func essential(in any) bool {
 	switch m := in.(type) {
-	case *nodepb.Detach, *nodepb.Unwatch:
+	case *nodepb.Detach, *nodepb.Unwatch, *nodepb.Unpark:
 		return true
 	case *nodepb.Watch:
 		return m.GetAgain()

@@ -57,11 +57,11 @@ func (s *Shard) abandon(l *live, out *notices) {
 	for _, conn := range l.conns {
 		out.lost(conn, l.id)
 	}
-	if len(l.conns) > 0 {
+	if l.sessions > 0 {
 		now := s.cfg.Now()
 		out.list = append(out.list, func(Gateway) { s.announce(l.id, false, now) })
 	}
-	l.conns = nil
+	l.conns, l.sessions = nil, 0
 }
 
 // revive the actors that panicked and whose batches are settled by now.

@@ -248,10 +248,20 @@ func (t *turn) setBlock(ask *nodepb.Ask, m *nodepb.SetBlock) {
 	t.done(ask)
 }
 
-// list reads what waits for the asking device.
+// list reads what waits for the asking device, or has the request wait for it.
 func (t *turn) list(ask *nodepb.Ask, d *device, m *nodepb.List) {
+	if m.GetAfter() > t.lastSeq {
+		// Nobody was ever given it; to wait for what comes after would be to lose
+		// what comes before.
+		t.fail(ask, fault.New(fault.InvalidArgument, "", "after: it is beyond the last entry of the mailbox"))
+		return
+	}
 	after := max(m.GetAfter(), d.has())
 	upTo, end := t.page(d, after, int(m.GetLimit()), limits.PageBytes)
+	if m.GetPark() != nil && upTo == after && end {
+		t.park(ask, Attachment{Conn: m.GetPark().GetConn(), Device: d.number(), Pushed: after})
+		return
+	}
 	t.effect(ReadPage{
 		Request: ask.GetRequest(), Device: d.number(), After: after, UpTo: upTo, End: end, Peer: m.GetPeer(), ID: m.GetId(),
 	})

@@ -31,6 +31,10 @@ func (t *turn) attach(m *nodepb.Attach) {
 		refuse(fault.New(fault.InvalidArgument, "", "hello.acked: it is beyond the last entry of the mailbox"))
 		return
 	}
+	if m.GetAfter() > t.lastSeq {
+		refuse(fault.New(fault.InvalidArgument, "", "Last-Event-ID: it is beyond the last entry of the mailbox"))
+		return
+	}
 	wasOnline := t.online()
 	if d.attached() {
 		t.leave(d.att.Session)
@@ -77,14 +81,20 @@ func (t *turn) pull(m *nodepb.Pull) {
 	if d == nil || d.att.Session != m.GetOrigin().GetSession() {
 		return
 	}
-	upTo, end := t.page(d, m.GetAfter(), int(m.GetMaxEntries()), int(m.GetMaxBytes()))
+	// Acked may be more than was written to this session: by REST. That does not
+	// come again.
+	from := max(m.GetAfter(), d.has())
+	upTo, end := t.page(d, from, int(m.GetMaxEntries()), int(m.GetMaxBytes()))
+	if upTo == from {
+		upTo = m.GetAfter()
+	}
 	d.att.Live, d.att.Pushed = end, upTo
 	if upTo == m.GetAfter() {
 		t.tell(d.att.Conn, &nodepb.Page{Session: d.att.Session, After: m.GetAfter(), End: end})
 		return
 	}
 	t.effect(ReadPage{
-		Conn: d.att.Conn, Session: d.att.Session, Device: d.number(), After: m.GetAfter(), UpTo: upTo, End: end,
+		Conn: d.att.Conn, Session: d.att.Session, Device: d.number(), After: m.GetAfter(), Acked: from, UpTo: upTo, End: end,
 	})
 }
 
@@ -211,6 +221,7 @@ func (t *turn) end(d *device) {
 		t.tell(d.att.Conn, &nodepb.Kick{Session: d.att.Session, Code: closeUnlinked, Reason: "this device was unlinked"})
 		t.leave(d.att.Session)
 	}
+	t.wake(func(p Attachment) bool { return p.Device == d.number() })
 	for _, kind := range []mailbox.Kind{mailbox.Device, mailbox.Cursor, mailbox.Seen} {
 		t.put(kind, mailbox.U32(d.number()), nil)
 	}

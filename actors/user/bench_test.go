@@ -13,7 +13,7 @@ import (
 // what protobuf needs.
 func BenchmarkSendAck(b *testing.B) {
 	w := lived(b)
-	w.attach("bob", 1, 0)
+	w.attach("bob", 1, 0, 0)
 	w.settle()
 	c := w.current["bob/1"]
 	s := w.state("bob")
@@ -44,7 +44,7 @@ func BenchmarkSendAck(b *testing.B) {
 func BenchmarkLoad1000(b *testing.B) {
 	w := lived(b)
 	w.unchecked = true
-	w.attach("alice", 1, 0)
+	w.attach("alice", 1, 0, 0)
 	w.settle()
 	c := w.current["alice/1"]
 	for i := range uint64(1000) {

@@ -20,6 +20,7 @@ type conn struct {
 	// replaces is the connection that the device had before, until this one is attached.
 	replaces *conn
 
+	resume  uint64 // where the stream was to begin
 	written uint64 // last seq
 	acked   uint64
 	after   uint64 // highest time
@@ -56,14 +57,14 @@ func (c *conn) chain(to string) *chain {
 }
 
 // attach opens a connection for a device.
-func (w *world) attach(user string, device uint32, acked uint64) *conn {
+func (w *world) attach(user string, device uint32, acked, after uint64) *conn {
 	c := &conn{
-		id: uint64(len(w.conns) + 1), user: user, device: device,
+		id: uint64(len(w.conns) + 1), user: user, device: device, resume: after,
 		chains: map[string]*chain{}, sends: map[uint32]*sent{},
 	}
 	w.conns[c.id] = c
 	c.replaces, w.current[c.name()] = w.current[c.name()], c
-	w.step(user, &nodepb.Attach{Origin: c.origin(), Tag: 1, Acked: acked})
+	w.step(user, &nodepb.Attach{Origin: c.origin(), Tag: 1, Acked: acked, After: after})
 	return c
 }
 
@@ -129,6 +130,10 @@ func (w *world) toConn(id uint64, m proto.Message) {
 		w.answers[a.GetRequest()] = a
 		return
 	}
+	if _, ok := m.(*nodepb.Woken); ok {
+		w.trace("parked %d <- woken", id-parkedConn)
+		return
+	}
 	c := w.conns[id]
 	if c == nil {
 		w.fail("said to no connection: %v", m)
@@ -181,7 +186,7 @@ func (w *world) attached(c *conn, m *nodepb.Attached) {
 		}
 		return
 	}
-	c.session, c.written, c.acked, c.others = m.GetSession(), m.GetCursor(), m.GetCursor(), m.GetOthers()
+	c.session, c.written, c.acked, c.others = m.GetSession(), max(c.resume, m.GetCursor()), m.GetCursor(), m.GetOthers()
 	w.pull(c)
 }
 

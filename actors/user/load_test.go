@@ -23,7 +23,7 @@ func lived(tb testing.TB) *world {
 	}
 	w.ask(&nodepb.Ask{User: "bob", Body: &nodepb.Ask_LinkDevice{LinkDevice: &nodepb.LinkDevice{Name: "laptop", Password: "pw"}}})
 	w.ask(&nodepb.Ask{User: "bob", Asker: "bob", Device: 1, Body: &nodepb.Ask_SetBlock{SetBlock: &nodepb.SetBlock{User: "carol", Blocked: true}}})
-	a, b := w.attach("alice", 1, 0), w.attach("bob", 1, 0)
+	a, b := w.attach("alice", 1, 0, 0), w.attach("bob", 1, 0, 0)
 	w.settle()
 	for _, id := range []string{"A", "B", "C"} {
 		w.send(a, &nodepb.Send{To: "bob", Id: messageID(id), Payload: []byte("x")})

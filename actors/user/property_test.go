@@ -289,7 +289,7 @@ func (p *playing) connect(k deviceKey) {
 	if was := p.w.current[fmt.Sprintf("%s/%d", k.user, k.device)]; was != nil {
 		was.closed = true
 	}
-	p.w.attach(k.user, k.device, own.acked)
+	p.w.attach(k.user, k.device, own.acked, 0)
 }
 
 func (p *playing) detach(c *conn, own *client) {

@@ -79,6 +79,9 @@ func play(t *testing.T, file, text string) string {
 	return out.String()
 }
 
+// parkedConn is past every conn of a session.
+const parkedConn = 1 << 32
+
 // script is one command being read: words, and options of the form key=value.
 type script struct {
 	w      *world
@@ -150,7 +153,7 @@ func (s *script) run() {
 	switch s.fields[0] {
 	case "attach":
 		user, device := s.device(1)
-		w.attach(user, device, s.optNumber("acked"))
+		w.attach(user, device, s.optNumber("acked"), s.optNumber("after"))
 	case "reattach": // the same connection once more
 		c := s.conn(1)
 		w.step(c.user, &nodepb.Attach{Origin: c.origin(), Tag: 1})
@@ -178,6 +181,9 @@ func (s *script) run() {
 		w.step(s.word(2), &nodepb.Typing{Origin: s.conn(1).origin(), On: true})
 	case "signal":
 		w.step(s.word(2), &nodepb.Signal{Origin: s.conn(1).origin(), Bytes: []byte(s.word(3))})
+	case "unpark":
+		user, device := s.device(1)
+		w.step(user, &nodepb.Unpark{Origin: &nodepb.Origin{Conn: parkedConn + s.number(2), User: user, Device: device}})
 	case "hold", "commit", "drop", "restart", "hibernate", "clock", "outbox", "quiet", "fill":
 		s.circumstance()
 	default:
@@ -297,6 +303,9 @@ func (s *script) ask() {
 	case "list":
 		peer, _ := s.option("peer")
 		l := &nodepb.List{After: s.optNumber("after"), Limit: uint32(max(1, s.optNumber("limit"))), Peer: peer}
+		if n := s.optNumber("park"); n != 0 { // under a number of its own
+			l.Park = &nodepb.Park{Conn: parkedConn + n}
+		}
 		if id, ok := s.option("id"); ok {
 			l.Id = messageID(id)
 		}

@@ -49,6 +49,9 @@ type State struct {
 	// and when what found the outbox full is tried again, 0 where nothing did.
 	links []link
 	retry uint64
+
+	// parked are lists that wait, in the order in which they came.
+	parked []Attachment
 }
 
 // device of this user.
@@ -149,7 +152,11 @@ func (set Settings) Load(id string, rows Rows, attachments []Attachment) (*State
 		return nil, fmt.Errorf("user: load: %w", l.err)
 	}
 	for _, a := range attachments {
-		if d := s.device(a.Device); d != nil {
+		switch d := s.device(a.Device); {
+		case d == nil:
+		case a.Parked():
+			s.parked = append(s.parked, a)
+		default:
 			d.att = a
 		}
 	}
@@ -323,7 +330,7 @@ func (s *State) Deadline() uint64 { return s.deadline }
 // Attachments excepted.
 func (s *State) Idle() bool { return len(s.links) == 0 && s.retry == 0 }
 
-// Attachments of the devices that have one.
+// Attachments of the devices that have any.
 func (s *State) Attachments() []Attachment {
 	var a []Attachment
 	for _, d := range s.devices {
@@ -331,7 +338,7 @@ func (s *State) Attachments() []Attachment {
 			a = append(a, d.att)
 		}
 	}
-	return a
+	return append(a, s.parked...)
 }
 
 // schedule computes the deadline: the first expiry of an entry, or the moment

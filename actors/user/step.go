@@ -20,8 +20,8 @@ type turn struct {
 }
 
 // Step takes one input: from a gateway (Attach, Detach, Pull, Ack, Read, Send,
-// Typing, Signal, Watch, Unwatch, DevicesSeen), from the REST API (Ask), from
-// another actor (storepb.Step), or Tick. The peers it Needs are in memory.
+// Typing, Signal, Watch, Unwatch, DevicesSeen), from the REST API (Ask, Unpark),
+// from another actor (storepb.Step), or Tick. The peers it Needs are in memory.
 func (s *State) Step(ctx Context, in any) Output {
 	t := turn{State: s, ctx: ctx}
 	switch m := in.(type) {
@@ -51,6 +51,8 @@ func (s *State) Step(ctx Context, in any) Output {
 		t.devicesSeen(m)
 	case *nodepb.Ask:
 		t.ask(m)
+	case *nodepb.Unpark:
+		t.unpark(m)
 	case Tick:
 		t.tick(m)
 	default:
@@ -197,6 +199,9 @@ func (t *turn) enter(e *storepb.Entry) {
 		}
 		t.tell(d.att.Conn, &nodepb.Push{Session: d.att.Session, Previous: d.att.Pushed, Entry: e})
 		d.att.Pushed = e.GetSeq()
+	}
+	if len(t.parked) > 0 {
+		t.wake(func(p Attachment) bool { return p.Pushed < e.GetSeq() && p.Device != e.GetSkip() })
 	}
 }
 

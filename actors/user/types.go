@@ -65,14 +65,15 @@ type Ephemeral struct {
 // ReadPage sends the entries after After, up to and including UpTo, to a
 // session as a nodepb.Page, or with Request set as the nodepb.Answer to a REST
 // request: entries that Device skips are left out, and so are those that do
-// not match Peer and ID where set. The entries are read once the batch is
-// applied, before any later one is.
+// not match Peer and ID where set, or stand at or below Acked. The entries are
+// read once the batch is applied, before any later one is.
 type ReadPage struct {
 	Conn    uint64
 	Session uint64
 	Request uint64
 	Device  uint32
 	After   uint64
+	Acked   uint64
 	UpTo    uint64
 	End     bool
 	Peer    string
@@ -118,7 +119,8 @@ func (DropWatch) effect()       {}
 func (Rewatch) effect()         {}
 
 // Attachment of a device: which session it has, and what that was pushed. It
-// survives hibernation, outside the state, and dies with the term.
+// survives hibernation, outside the state, and dies with the term. With no
+// session it is a parked request of the device, and Pushed what that looked at.
 type Attachment struct {
 	Conn    uint64
 	Session uint64
@@ -129,6 +131,9 @@ type Attachment struct {
 	// they come. Otherwise it pulls.
 	Live bool
 }
+
+// Parked says whether it is a request that waits, rather than a session.
+func (a Attachment) Parked() bool { return a.Session == 0 }
 
 // Rows reads the rows of one user.
 type Rows interface {

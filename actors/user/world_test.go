@@ -338,7 +338,7 @@ func (w *world) readPage(user string, e ReadPage) {
 		}
 		m := x.GetMessage()
 		switch {
-		case x.GetSeq() <= e.After || x.GetSeq() > e.UpTo || x.GetSkip() == e.Device:
+		case x.GetSeq() <= max(e.After, e.Acked) || x.GetSeq() > e.UpTo || x.GetSkip() == e.Device:
 		case e.Peer != "" && m.GetPeer() != e.Peer && x.GetReceipt().GetPeer() != e.Peer:
 		case len(e.ID) > 0 && !bytes.Equal(e.ID, m.GetId()):
 		default:
@@ -415,6 +415,7 @@ func difference(a, b *State) string {
 	}
 	diff("devices", describeDevices(a), describeDevices(b))
 	diff("index", describeIndex(a), describeIndex(b))
+	diff("parked", a.parked, b.parked)
 	for peer, c := range a.convs {
 		diff("conversation with "+peer, describeConv(c), describeConv(b.convs[peer]))
 		for _, snd := range c.senders {

@@ -43,6 +43,16 @@ const (
 	IdempotencyWindow       = 64   // results kept per sending device and conversation
 )
 
+// Clients without a WebSocket. What waits is not among the requests served at
+// once; each costs a goroutine and its buffers, some 20 kB.
+const (
+	PollWait          = time.Minute // the longest wait of a long poll
+	Parked            = 4096        // long polls of a node
+	ParkedPerDevice   = 4
+	Streams           = 4096 // server-sent event streams of a node
+	StreamsPerAddress = 1024 // of one address; of one /64 in IPv6
+)
+
 // Mailboxes.
 const (
 	MailboxEntries = 20_000

@@ -98,11 +98,13 @@ func (x *Origin) GetSession() uint64 {
 
 // Attach asks to become the device's session. Answered by Attached.
 type Attach struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Origin        *Origin                `protobuf:"bytes,1,opt,name=origin,proto3" json:"origin,omitempty"`
-	Tag           uint32                 `protobuf:"varint,2,opt,name=tag,proto3" json:"tag,omitempty"`
-	Acked         uint64                 `protobuf:"varint,3,opt,name=acked,proto3" json:"acked,omitempty"`
-	Client        string                 `protobuf:"bytes,4,opt,name=client,proto3" json:"client,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Origin *Origin                `protobuf:"bytes,1,opt,name=origin,proto3" json:"origin,omitempty"`
+	Tag    uint32                 `protobuf:"varint,2,opt,name=tag,proto3" json:"tag,omitempty"`
+	Acked  uint64                 `protobuf:"varint,3,opt,name=acked,proto3" json:"acked,omitempty"`
+	Client string                 `protobuf:"bytes,4,opt,name=client,proto3" json:"client,omitempty"`
+	// after is where the stream begins, if above the cursor; it acks nothing.
+	After         uint64 `protobuf:"varint,5,opt,name=after,proto3" json:"after,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -163,6 +165,13 @@ func (x *Attach) GetClient() string {
 		return x.Client
 	}
 	return ""
+}
+
+func (x *Attach) GetAfter() uint64 {
+	if x != nil {
+		return x.After
+	}
+	return 0
 }
 
 // Detach ends the session.
@@ -1663,8 +1672,11 @@ type List struct {
 	After uint64                 `protobuf:"varint,1,opt,name=after,proto3" json:"after,omitempty"`
 	Limit uint32                 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
 	// peer and id filter, where set.
-	Peer          string `protobuf:"bytes,3,opt,name=peer,proto3" json:"peer,omitempty"`
-	Id            []byte `protobuf:"bytes,4,opt,name=id,proto3" json:"id,omitempty"`
+	Peer string `protobuf:"bytes,3,opt,name=peer,proto3" json:"peer,omitempty"`
+	Id   []byte `protobuf:"bytes,4,opt,name=id,proto3" json:"id,omitempty"`
+	// park: where nothing at all is stored after `after`, there is no answer but
+	// Woken, once there may be something, or the device may no longer ask.
+	Park          *Park `protobuf:"bytes,5,opt,name=park,proto3" json:"park,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1727,6 +1739,59 @@ func (x *List) GetId() []byte {
 	return nil
 }
 
+func (x *List) GetPark() *Park {
+	if x != nil {
+		return x.Park
+	}
+	return nil
+}
+
+// Park names who is to be woken.
+type Park struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// conn at the gateway, which sets it; not that of any session.
+	Conn          uint64 `protobuf:"varint,1,opt,name=conn,proto3" json:"conn,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Park) Reset() {
+	*x = Park{}
+	mi := &file_rookery_node_v1_node_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Park) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Park) ProtoMessage() {}
+
+func (x *Park) ProtoReflect() protoreflect.Message {
+	mi := &file_rookery_node_v1_node_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Park.ProtoReflect.Descriptor instead.
+func (*Park) Descriptor() ([]byte, []int) {
+	return file_rookery_node_v1_node_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *Park) GetConn() uint64 {
+	if x != nil {
+		return x.Conn
+	}
+	return 0
+}
+
 type AckUpTo struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Seq           uint64                 `protobuf:"varint,1,opt,name=seq,proto3" json:"seq,omitempty"`
@@ -1736,7 +1801,7 @@ type AckUpTo struct {
 
 func (x *AckUpTo) Reset() {
 	*x = AckUpTo{}
-	mi := &file_rookery_node_v1_node_proto_msgTypes[25]
+	mi := &file_rookery_node_v1_node_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1748,7 +1813,7 @@ func (x *AckUpTo) String() string {
 func (*AckUpTo) ProtoMessage() {}
 
 func (x *AckUpTo) ProtoReflect() protoreflect.Message {
-	mi := &file_rookery_node_v1_node_proto_msgTypes[25]
+	mi := &file_rookery_node_v1_node_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1761,7 +1826,7 @@ func (x *AckUpTo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AckUpTo.ProtoReflect.Descriptor instead.
 func (*AckUpTo) Descriptor() ([]byte, []int) {
-	return file_rookery_node_v1_node_proto_rawDescGZIP(), []int{25}
+	return file_rookery_node_v1_node_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *AckUpTo) GetSeq() uint64 {
@@ -1769,6 +1834,51 @@ func (x *AckUpTo) GetSeq() uint64 {
 		return x.Seq
 	}
 	return 0
+}
+
+// Unpark takes a parked List back. origin's session is 0.
+type Unpark struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Origin        *Origin                `protobuf:"bytes,1,opt,name=origin,proto3" json:"origin,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Unpark) Reset() {
+	*x = Unpark{}
+	mi := &file_rookery_node_v1_node_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Unpark) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Unpark) ProtoMessage() {}
+
+func (x *Unpark) ProtoReflect() protoreflect.Message {
+	mi := &file_rookery_node_v1_node_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Unpark.ProtoReflect.Descriptor instead.
+func (*Unpark) Descriptor() ([]byte, []int) {
+	return file_rookery_node_v1_node_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *Unpark) GetOrigin() *Origin {
+	if x != nil {
+		return x.Origin
+	}
+	return nil
 }
 
 // Attached answers Attach; with error set the device is not attached.
@@ -1790,7 +1900,7 @@ type Attached struct {
 
 func (x *Attached) Reset() {
 	*x = Attached{}
-	mi := &file_rookery_node_v1_node_proto_msgTypes[26]
+	mi := &file_rookery_node_v1_node_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1802,7 +1912,7 @@ func (x *Attached) String() string {
 func (*Attached) ProtoMessage() {}
 
 func (x *Attached) ProtoReflect() protoreflect.Message {
-	mi := &file_rookery_node_v1_node_proto_msgTypes[26]
+	mi := &file_rookery_node_v1_node_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1815,7 +1925,7 @@ func (x *Attached) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attached.ProtoReflect.Descriptor instead.
 func (*Attached) Descriptor() ([]byte, []int) {
-	return file_rookery_node_v1_node_proto_rawDescGZIP(), []int{26}
+	return file_rookery_node_v1_node_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Attached) GetTag() uint32 {
@@ -1892,7 +2002,7 @@ type Page struct {
 
 func (x *Page) Reset() {
 	*x = Page{}
-	mi := &file_rookery_node_v1_node_proto_msgTypes[27]
+	mi := &file_rookery_node_v1_node_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1904,7 +2014,7 @@ func (x *Page) String() string {
 func (*Page) ProtoMessage() {}
 
 func (x *Page) ProtoReflect() protoreflect.Message {
-	mi := &file_rookery_node_v1_node_proto_msgTypes[27]
+	mi := &file_rookery_node_v1_node_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1917,7 +2027,7 @@ func (x *Page) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Page.ProtoReflect.Descriptor instead.
 func (*Page) Descriptor() ([]byte, []int) {
-	return file_rookery_node_v1_node_proto_rawDescGZIP(), []int{27}
+	return file_rookery_node_v1_node_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Page) GetSession() uint64 {
@@ -1967,7 +2077,7 @@ type Push struct {
 
 func (x *Push) Reset() {
 	*x = Push{}
-	mi := &file_rookery_node_v1_node_proto_msgTypes[28]
+	mi := &file_rookery_node_v1_node_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1979,7 +2089,7 @@ func (x *Push) String() string {
 func (*Push) ProtoMessage() {}
 
 func (x *Push) ProtoReflect() protoreflect.Message {
-	mi := &file_rookery_node_v1_node_proto_msgTypes[28]
+	mi := &file_rookery_node_v1_node_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1992,7 +2102,7 @@ func (x *Push) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Push.ProtoReflect.Descriptor instead.
 func (*Push) Descriptor() ([]byte, []int) {
-	return file_rookery_node_v1_node_proto_rawDescGZIP(), []int{28}
+	return file_rookery_node_v1_node_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Push) GetSession() uint64 {
@@ -2029,7 +2139,7 @@ type Sent struct {
 
 func (x *Sent) Reset() {
 	*x = Sent{}
-	mi := &file_rookery_node_v1_node_proto_msgTypes[29]
+	mi := &file_rookery_node_v1_node_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2041,7 +2151,7 @@ func (x *Sent) String() string {
 func (*Sent) ProtoMessage() {}
 
 func (x *Sent) ProtoReflect() protoreflect.Message {
-	mi := &file_rookery_node_v1_node_proto_msgTypes[29]
+	mi := &file_rookery_node_v1_node_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2054,7 +2164,7 @@ func (x *Sent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sent.ProtoReflect.Descriptor instead.
 func (*Sent) Descriptor() ([]byte, []int) {
-	return file_rookery_node_v1_node_proto_rawDescGZIP(), []int{29}
+	return file_rookery_node_v1_node_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Sent) GetTag() uint32 {
@@ -2096,7 +2206,7 @@ type Refused struct {
 
 func (x *Refused) Reset() {
 	*x = Refused{}
-	mi := &file_rookery_node_v1_node_proto_msgTypes[30]
+	mi := &file_rookery_node_v1_node_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2108,7 +2218,7 @@ func (x *Refused) String() string {
 func (*Refused) ProtoMessage() {}
 
 func (x *Refused) ProtoReflect() protoreflect.Message {
-	mi := &file_rookery_node_v1_node_proto_msgTypes[30]
+	mi := &file_rookery_node_v1_node_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2121,7 +2231,7 @@ func (x *Refused) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refused.ProtoReflect.Descriptor instead.
 func (*Refused) Descriptor() ([]byte, []int) {
-	return file_rookery_node_v1_node_proto_rawDescGZIP(), []int{30}
+	return file_rookery_node_v1_node_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Refused) GetTag() uint32 {
@@ -2161,7 +2271,7 @@ type Fault struct {
 
 func (x *Fault) Reset() {
 	*x = Fault{}
-	mi := &file_rookery_node_v1_node_proto_msgTypes[31]
+	mi := &file_rookery_node_v1_node_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2173,7 +2283,7 @@ func (x *Fault) String() string {
 func (*Fault) ProtoMessage() {}
 
 func (x *Fault) ProtoReflect() protoreflect.Message {
-	mi := &file_rookery_node_v1_node_proto_msgTypes[31]
+	mi := &file_rookery_node_v1_node_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2186,7 +2296,7 @@ func (x *Fault) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Fault.ProtoReflect.Descriptor instead.
 func (*Fault) Descriptor() ([]byte, []int) {
-	return file_rookery_node_v1_node_proto_rawDescGZIP(), []int{31}
+	return file_rookery_node_v1_node_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Fault) GetCode() string {
@@ -2248,7 +2358,7 @@ type DeviceRef struct {
 
 func (x *DeviceRef) Reset() {
 	*x = DeviceRef{}
-	mi := &file_rookery_node_v1_node_proto_msgTypes[32]
+	mi := &file_rookery_node_v1_node_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2260,7 +2370,7 @@ func (x *DeviceRef) String() string {
 func (*DeviceRef) ProtoMessage() {}
 
 func (x *DeviceRef) ProtoReflect() protoreflect.Message {
-	mi := &file_rookery_node_v1_node_proto_msgTypes[32]
+	mi := &file_rookery_node_v1_node_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2273,7 +2383,7 @@ func (x *DeviceRef) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeviceRef.ProtoReflect.Descriptor instead.
 func (*DeviceRef) Descriptor() ([]byte, []int) {
-	return file_rookery_node_v1_node_proto_rawDescGZIP(), []int{32}
+	return file_rookery_node_v1_node_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *DeviceRef) GetUser() string {
@@ -2302,7 +2412,7 @@ type Presence struct {
 
 func (x *Presence) Reset() {
 	*x = Presence{}
-	mi := &file_rookery_node_v1_node_proto_msgTypes[33]
+	mi := &file_rookery_node_v1_node_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2314,7 +2424,7 @@ func (x *Presence) String() string {
 func (*Presence) ProtoMessage() {}
 
 func (x *Presence) ProtoReflect() protoreflect.Message {
-	mi := &file_rookery_node_v1_node_proto_msgTypes[33]
+	mi := &file_rookery_node_v1_node_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2327,7 +2437,7 @@ func (x *Presence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Presence.ProtoReflect.Descriptor instead.
 func (*Presence) Descriptor() ([]byte, []int) {
-	return file_rookery_node_v1_node_proto_rawDescGZIP(), []int{33}
+	return file_rookery_node_v1_node_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Presence) GetUser() string {
@@ -2362,7 +2472,7 @@ type Notice struct {
 
 func (x *Notice) Reset() {
 	*x = Notice{}
-	mi := &file_rookery_node_v1_node_proto_msgTypes[34]
+	mi := &file_rookery_node_v1_node_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2374,7 +2484,7 @@ func (x *Notice) String() string {
 func (*Notice) ProtoMessage() {}
 
 func (x *Notice) ProtoReflect() protoreflect.Message {
-	mi := &file_rookery_node_v1_node_proto_msgTypes[34]
+	mi := &file_rookery_node_v1_node_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2387,7 +2497,7 @@ func (x *Notice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Notice.ProtoReflect.Descriptor instead.
 func (*Notice) Descriptor() ([]byte, []int) {
-	return file_rookery_node_v1_node_proto_rawDescGZIP(), []int{34}
+	return file_rookery_node_v1_node_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Notice) GetFrom() *Origin {
@@ -2414,7 +2524,7 @@ type Ring struct {
 
 func (x *Ring) Reset() {
 	*x = Ring{}
-	mi := &file_rookery_node_v1_node_proto_msgTypes[35]
+	mi := &file_rookery_node_v1_node_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2426,7 +2536,7 @@ func (x *Ring) String() string {
 func (*Ring) ProtoMessage() {}
 
 func (x *Ring) ProtoReflect() protoreflect.Message {
-	mi := &file_rookery_node_v1_node_proto_msgTypes[35]
+	mi := &file_rookery_node_v1_node_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2439,7 +2549,7 @@ func (x *Ring) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ring.ProtoReflect.Descriptor instead.
 func (*Ring) Descriptor() ([]byte, []int) {
-	return file_rookery_node_v1_node_proto_rawDescGZIP(), []int{35}
+	return file_rookery_node_v1_node_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Ring) GetFrom() *Origin {
@@ -2468,7 +2578,7 @@ type Kick struct {
 
 func (x *Kick) Reset() {
 	*x = Kick{}
-	mi := &file_rookery_node_v1_node_proto_msgTypes[36]
+	mi := &file_rookery_node_v1_node_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2480,7 +2590,7 @@ func (x *Kick) String() string {
 func (*Kick) ProtoMessage() {}
 
 func (x *Kick) ProtoReflect() protoreflect.Message {
-	mi := &file_rookery_node_v1_node_proto_msgTypes[36]
+	mi := &file_rookery_node_v1_node_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2493,7 +2603,7 @@ func (x *Kick) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Kick.ProtoReflect.Descriptor instead.
 func (*Kick) Descriptor() ([]byte, []int) {
-	return file_rookery_node_v1_node_proto_rawDescGZIP(), []int{36}
+	return file_rookery_node_v1_node_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Kick) GetSession() uint64 {
@@ -2529,7 +2639,7 @@ type Devices struct {
 
 func (x *Devices) Reset() {
 	*x = Devices{}
-	mi := &file_rookery_node_v1_node_proto_msgTypes[37]
+	mi := &file_rookery_node_v1_node_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2541,7 +2651,7 @@ func (x *Devices) String() string {
 func (*Devices) ProtoMessage() {}
 
 func (x *Devices) ProtoReflect() protoreflect.Message {
-	mi := &file_rookery_node_v1_node_proto_msgTypes[37]
+	mi := &file_rookery_node_v1_node_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2554,7 +2664,7 @@ func (x *Devices) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Devices.ProtoReflect.Descriptor instead.
 func (*Devices) Descriptor() ([]byte, []int) {
-	return file_rookery_node_v1_node_proto_rawDescGZIP(), []int{37}
+	return file_rookery_node_v1_node_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Devices) GetSession() uint64 {
@@ -2578,6 +2688,44 @@ func (x *Devices) GetOthers() []uint32 {
 	return nil
 }
 
+// Woken ends the wait of a parked List, and says no more than that it is worth
+// asking again.
+type Woken struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Woken) Reset() {
+	*x = Woken{}
+	mi := &file_rookery_node_v1_node_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Woken) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Woken) ProtoMessage() {}
+
+func (x *Woken) ProtoReflect() protoreflect.Message {
+	mi := &file_rookery_node_v1_node_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Woken.ProtoReflect.Descriptor instead.
+func (*Woken) Descriptor() ([]byte, []int) {
+	return file_rookery_node_v1_node_proto_rawDescGZIP(), []int{40}
+}
+
 // Answer to an Ask.
 type Answer struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -2599,7 +2747,7 @@ type Answer struct {
 
 func (x *Answer) Reset() {
 	*x = Answer{}
-	mi := &file_rookery_node_v1_node_proto_msgTypes[38]
+	mi := &file_rookery_node_v1_node_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2611,7 +2759,7 @@ func (x *Answer) String() string {
 func (*Answer) ProtoMessage() {}
 
 func (x *Answer) ProtoReflect() protoreflect.Message {
-	mi := &file_rookery_node_v1_node_proto_msgTypes[38]
+	mi := &file_rookery_node_v1_node_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2624,7 +2772,7 @@ func (x *Answer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Answer.ProtoReflect.Descriptor instead.
 func (*Answer) Descriptor() ([]byte, []int) {
-	return file_rookery_node_v1_node_proto_rawDescGZIP(), []int{38}
+	return file_rookery_node_v1_node_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Answer) GetRequest() uint64 {
@@ -2773,7 +2921,7 @@ type Done struct {
 
 func (x *Done) Reset() {
 	*x = Done{}
-	mi := &file_rookery_node_v1_node_proto_msgTypes[39]
+	mi := &file_rookery_node_v1_node_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2785,7 +2933,7 @@ func (x *Done) String() string {
 func (*Done) ProtoMessage() {}
 
 func (x *Done) ProtoReflect() protoreflect.Message {
-	mi := &file_rookery_node_v1_node_proto_msgTypes[39]
+	mi := &file_rookery_node_v1_node_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2798,7 +2946,7 @@ func (x *Done) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Done.ProtoReflect.Descriptor instead.
 func (*Done) Descriptor() ([]byte, []int) {
-	return file_rookery_node_v1_node_proto_rawDescGZIP(), []int{39}
+	return file_rookery_node_v1_node_proto_rawDescGZIP(), []int{42}
 }
 
 type Credentials struct {
@@ -2810,7 +2958,7 @@ type Credentials struct {
 
 func (x *Credentials) Reset() {
 	*x = Credentials{}
-	mi := &file_rookery_node_v1_node_proto_msgTypes[40]
+	mi := &file_rookery_node_v1_node_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2822,7 +2970,7 @@ func (x *Credentials) String() string {
 func (*Credentials) ProtoMessage() {}
 
 func (x *Credentials) ProtoReflect() protoreflect.Message {
-	mi := &file_rookery_node_v1_node_proto_msgTypes[40]
+	mi := &file_rookery_node_v1_node_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2835,7 +2983,7 @@ func (x *Credentials) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Credentials.ProtoReflect.Descriptor instead.
 func (*Credentials) Descriptor() ([]byte, []int) {
-	return file_rookery_node_v1_node_proto_rawDescGZIP(), []int{40}
+	return file_rookery_node_v1_node_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Credentials) GetPassword() string {
@@ -2854,7 +3002,7 @@ type Linked struct {
 
 func (x *Linked) Reset() {
 	*x = Linked{}
-	mi := &file_rookery_node_v1_node_proto_msgTypes[41]
+	mi := &file_rookery_node_v1_node_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2866,7 +3014,7 @@ func (x *Linked) String() string {
 func (*Linked) ProtoMessage() {}
 
 func (x *Linked) ProtoReflect() protoreflect.Message {
-	mi := &file_rookery_node_v1_node_proto_msgTypes[41]
+	mi := &file_rookery_node_v1_node_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2879,7 +3027,7 @@ func (x *Linked) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Linked.ProtoReflect.Descriptor instead.
 func (*Linked) Descriptor() ([]byte, []int) {
-	return file_rookery_node_v1_node_proto_rawDescGZIP(), []int{41}
+	return file_rookery_node_v1_node_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Linked) GetDevice() uint32 {
@@ -2900,7 +3048,7 @@ type DeviceList struct {
 
 func (x *DeviceList) Reset() {
 	*x = DeviceList{}
-	mi := &file_rookery_node_v1_node_proto_msgTypes[42]
+	mi := &file_rookery_node_v1_node_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2912,7 +3060,7 @@ func (x *DeviceList) String() string {
 func (*DeviceList) ProtoMessage() {}
 
 func (x *DeviceList) ProtoReflect() protoreflect.Message {
-	mi := &file_rookery_node_v1_node_proto_msgTypes[42]
+	mi := &file_rookery_node_v1_node_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2925,7 +3073,7 @@ func (x *DeviceList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeviceList.ProtoReflect.Descriptor instead.
 func (*DeviceList) Descriptor() ([]byte, []int) {
-	return file_rookery_node_v1_node_proto_rawDescGZIP(), []int{42}
+	return file_rookery_node_v1_node_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *DeviceList) GetDevices() []*v1.DeviceRow {
@@ -2954,7 +3102,7 @@ type ProfileView struct {
 
 func (x *ProfileView) Reset() {
 	*x = ProfileView{}
-	mi := &file_rookery_node_v1_node_proto_msgTypes[43]
+	mi := &file_rookery_node_v1_node_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2966,7 +3114,7 @@ func (x *ProfileView) String() string {
 func (*ProfileView) ProtoMessage() {}
 
 func (x *ProfileView) ProtoReflect() protoreflect.Message {
-	mi := &file_rookery_node_v1_node_proto_msgTypes[43]
+	mi := &file_rookery_node_v1_node_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2979,7 +3127,7 @@ func (x *ProfileView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProfileView.ProtoReflect.Descriptor instead.
 func (*ProfileView) Descriptor() ([]byte, []int) {
-	return file_rookery_node_v1_node_proto_rawDescGZIP(), []int{43}
+	return file_rookery_node_v1_node_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ProfileView) GetProfile() *v1.Profile {
@@ -3012,12 +3160,13 @@ const file_rookery_node_v1_node_proto_rawDesc = "" +
 	"\x04conn\x18\x01 \x01(\x04R\x04conn\x12\x12\n" +
 	"\x04user\x18\x02 \x01(\tR\x04user\x12\x16\n" +
 	"\x06device\x18\x03 \x01(\rR\x06device\x12\x18\n" +
-	"\asession\x18\x04 \x01(\x04R\asession\"y\n" +
+	"\asession\x18\x04 \x01(\x04R\asession\"\x8f\x01\n" +
 	"\x06Attach\x12/\n" +
 	"\x06origin\x18\x01 \x01(\v2\x17.rookery.node.v1.OriginR\x06origin\x12\x10\n" +
 	"\x03tag\x18\x02 \x01(\rR\x03tag\x12\x14\n" +
 	"\x05acked\x18\x03 \x01(\x04R\x05acked\x12\x16\n" +
-	"\x06client\x18\x04 \x01(\tR\x06client\"9\n" +
+	"\x06client\x18\x04 \x01(\tR\x06client\x12\x14\n" +
+	"\x05after\x18\x05 \x01(\x04R\x05after\"9\n" +
 	"\x06Detach\x12/\n" +
 	"\x06origin\x18\x01 \x01(\v2\x17.rookery.node.v1.OriginR\x06origin\"\x8b\x01\n" +
 	"\x04Pull\x12/\n" +
@@ -3124,14 +3273,19 @@ const file_rookery_node_v1_node_proto_rawDesc = "" +
 	"\bpassword\x18\x01 \x01(\tR\bpassword\"8\n" +
 	"\bSetBlock\x12\x12\n" +
 	"\x04user\x18\x01 \x01(\tR\x04user\x12\x18\n" +
-	"\ablocked\x18\x02 \x01(\bR\ablocked\"V\n" +
+	"\ablocked\x18\x02 \x01(\bR\ablocked\"\x81\x01\n" +
 	"\x04List\x12\x14\n" +
 	"\x05after\x18\x01 \x01(\x04R\x05after\x12\x14\n" +
 	"\x05limit\x18\x02 \x01(\rR\x05limit\x12\x12\n" +
 	"\x04peer\x18\x03 \x01(\tR\x04peer\x12\x0e\n" +
-	"\x02id\x18\x04 \x01(\fR\x02id\"\x1b\n" +
+	"\x02id\x18\x04 \x01(\fR\x02id\x12)\n" +
+	"\x04park\x18\x05 \x01(\v2\x15.rookery.node.v1.ParkR\x04park\"\x1a\n" +
+	"\x04Park\x12\x12\n" +
+	"\x04conn\x18\x01 \x01(\x04R\x04conn\"\x1b\n" +
 	"\aAckUpTo\x12\x10\n" +
-	"\x03seq\x18\x01 \x01(\x04R\x03seq\"\xd9\x01\n" +
+	"\x03seq\x18\x01 \x01(\x04R\x03seq\"9\n" +
+	"\x06Unpark\x12/\n" +
+	"\x06origin\x18\x01 \x01(\v2\x17.rookery.node.v1.OriginR\x06origin\"\xd9\x01\n" +
 	"\bAttached\x12\x10\n" +
 	"\x03tag\x18\x01 \x01(\rR\x03tag\x12\x18\n" +
 	"\asession\x18\x02 \x01(\x04R\asession\x12\x16\n" +
@@ -3188,7 +3342,8 @@ const file_rookery_node_v1_node_proto_rawDesc = "" +
 	"\aDevices\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x04R\asession\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x16\n" +
-	"\x06others\x18\x03 \x03(\rR\x06others\"\xc9\x03\n" +
+	"\x06others\x18\x03 \x03(\rR\x06others\"\a\n" +
+	"\x05Woken\"\xc9\x03\n" +
 	"\x06Answer\x12\x18\n" +
 	"\arequest\x18\x01 \x01(\x04R\arequest\x12.\n" +
 	"\x05fault\x18\x02 \x01(\v2\x16.rookery.node.v1.FaultH\x00R\x05fault\x12+\n" +
@@ -3226,7 +3381,7 @@ func file_rookery_node_v1_node_proto_rawDescGZIP() []byte {
 	return file_rookery_node_v1_node_proto_rawDescData
 }
 
-var file_rookery_node_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
+var file_rookery_node_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
 var file_rookery_node_v1_node_proto_goTypes = []any{
 	(*Origin)(nil),          // 0: rookery.node.v1.Origin
 	(*Attach)(nil),          // 1: rookery.node.v1.Attach
@@ -3253,29 +3408,32 @@ var file_rookery_node_v1_node_proto_goTypes = []any{
 	(*DeleteAccount)(nil),   // 22: rookery.node.v1.DeleteAccount
 	(*SetBlock)(nil),        // 23: rookery.node.v1.SetBlock
 	(*List)(nil),            // 24: rookery.node.v1.List
-	(*AckUpTo)(nil),         // 25: rookery.node.v1.AckUpTo
-	(*Attached)(nil),        // 26: rookery.node.v1.Attached
-	(*Page)(nil),            // 27: rookery.node.v1.Page
-	(*Push)(nil),            // 28: rookery.node.v1.Push
-	(*Sent)(nil),            // 29: rookery.node.v1.Sent
-	(*Refused)(nil),         // 30: rookery.node.v1.Refused
-	(*Fault)(nil),           // 31: rookery.node.v1.Fault
-	(*DeviceRef)(nil),       // 32: rookery.node.v1.DeviceRef
-	(*Presence)(nil),        // 33: rookery.node.v1.Presence
-	(*Notice)(nil),          // 34: rookery.node.v1.Notice
-	(*Ring)(nil),            // 35: rookery.node.v1.Ring
-	(*Kick)(nil),            // 36: rookery.node.v1.Kick
-	(*Devices)(nil),         // 37: rookery.node.v1.Devices
-	(*Answer)(nil),          // 38: rookery.node.v1.Answer
-	(*Done)(nil),            // 39: rookery.node.v1.Done
-	(*Credentials)(nil),     // 40: rookery.node.v1.Credentials
-	(*Linked)(nil),          // 41: rookery.node.v1.Linked
-	(*DeviceList)(nil),      // 42: rookery.node.v1.DeviceList
-	(*ProfileView)(nil),     // 43: rookery.node.v1.ProfileView
-	(v1.Profile_Privacy)(0), // 44: rookery.store.v1.Profile.Privacy
-	(*v1.Entry)(nil),        // 45: rookery.store.v1.Entry
-	(*v1.DeviceRow)(nil),    // 46: rookery.store.v1.DeviceRow
-	(*v1.Profile)(nil),      // 47: rookery.store.v1.Profile
+	(*Park)(nil),            // 25: rookery.node.v1.Park
+	(*AckUpTo)(nil),         // 26: rookery.node.v1.AckUpTo
+	(*Unpark)(nil),          // 27: rookery.node.v1.Unpark
+	(*Attached)(nil),        // 28: rookery.node.v1.Attached
+	(*Page)(nil),            // 29: rookery.node.v1.Page
+	(*Push)(nil),            // 30: rookery.node.v1.Push
+	(*Sent)(nil),            // 31: rookery.node.v1.Sent
+	(*Refused)(nil),         // 32: rookery.node.v1.Refused
+	(*Fault)(nil),           // 33: rookery.node.v1.Fault
+	(*DeviceRef)(nil),       // 34: rookery.node.v1.DeviceRef
+	(*Presence)(nil),        // 35: rookery.node.v1.Presence
+	(*Notice)(nil),          // 36: rookery.node.v1.Notice
+	(*Ring)(nil),            // 37: rookery.node.v1.Ring
+	(*Kick)(nil),            // 38: rookery.node.v1.Kick
+	(*Devices)(nil),         // 39: rookery.node.v1.Devices
+	(*Woken)(nil),           // 40: rookery.node.v1.Woken
+	(*Answer)(nil),          // 41: rookery.node.v1.Answer
+	(*Done)(nil),            // 42: rookery.node.v1.Done
+	(*Credentials)(nil),     // 43: rookery.node.v1.Credentials
+	(*Linked)(nil),          // 44: rookery.node.v1.Linked
+	(*DeviceList)(nil),      // 45: rookery.node.v1.DeviceList
+	(*ProfileView)(nil),     // 46: rookery.node.v1.ProfileView
+	(v1.Profile_Privacy)(0), // 47: rookery.store.v1.Profile.Privacy
+	(*v1.Entry)(nil),        // 48: rookery.store.v1.Entry
+	(*v1.DeviceRow)(nil),    // 49: rookery.store.v1.DeviceRow
+	(*v1.Profile)(nil),      // 50: rookery.store.v1.Profile
 }
 var file_rookery_node_v1_node_proto_depIdxs = []int32{
 	0,  // 0: rookery.node.v1.Attach.origin:type_name -> rookery.node.v1.Origin
@@ -3302,31 +3460,33 @@ var file_rookery_node_v1_node_proto_depIdxs = []int32{
 	23, // 21: rookery.node.v1.Ask.set_block:type_name -> rookery.node.v1.SetBlock
 	6,  // 22: rookery.node.v1.Ask.send:type_name -> rookery.node.v1.Send
 	24, // 23: rookery.node.v1.Ask.list:type_name -> rookery.node.v1.List
-	25, // 24: rookery.node.v1.Ask.ack_up_to:type_name -> rookery.node.v1.AckUpTo
-	44, // 25: rookery.node.v1.PatchProfile.last_seen:type_name -> rookery.store.v1.Profile.Privacy
-	31, // 26: rookery.node.v1.Attached.error:type_name -> rookery.node.v1.Fault
-	45, // 27: rookery.node.v1.Page.entries:type_name -> rookery.store.v1.Entry
-	45, // 28: rookery.node.v1.Push.entry:type_name -> rookery.store.v1.Entry
-	31, // 29: rookery.node.v1.Refused.fault:type_name -> rookery.node.v1.Fault
-	32, // 30: rookery.node.v1.Fault.missing:type_name -> rookery.node.v1.DeviceRef
-	32, // 31: rookery.node.v1.Fault.extra:type_name -> rookery.node.v1.DeviceRef
-	0,  // 32: rookery.node.v1.Notice.from:type_name -> rookery.node.v1.Origin
-	0,  // 33: rookery.node.v1.Ring.from:type_name -> rookery.node.v1.Origin
-	31, // 34: rookery.node.v1.Answer.fault:type_name -> rookery.node.v1.Fault
-	39, // 35: rookery.node.v1.Answer.done:type_name -> rookery.node.v1.Done
-	40, // 36: rookery.node.v1.Answer.credentials:type_name -> rookery.node.v1.Credentials
-	41, // 37: rookery.node.v1.Answer.linked:type_name -> rookery.node.v1.Linked
-	42, // 38: rookery.node.v1.Answer.devices:type_name -> rookery.node.v1.DeviceList
-	43, // 39: rookery.node.v1.Answer.profile:type_name -> rookery.node.v1.ProfileView
-	29, // 40: rookery.node.v1.Answer.sent:type_name -> rookery.node.v1.Sent
-	27, // 41: rookery.node.v1.Answer.page:type_name -> rookery.node.v1.Page
-	46, // 42: rookery.node.v1.DeviceList.devices:type_name -> rookery.store.v1.DeviceRow
-	47, // 43: rookery.node.v1.ProfileView.profile:type_name -> rookery.store.v1.Profile
-	44, // [44:44] is the sub-list for method output_type
-	44, // [44:44] is the sub-list for method input_type
-	44, // [44:44] is the sub-list for extension type_name
-	44, // [44:44] is the sub-list for extension extendee
-	0,  // [0:44] is the sub-list for field type_name
+	26, // 24: rookery.node.v1.Ask.ack_up_to:type_name -> rookery.node.v1.AckUpTo
+	47, // 25: rookery.node.v1.PatchProfile.last_seen:type_name -> rookery.store.v1.Profile.Privacy
+	25, // 26: rookery.node.v1.List.park:type_name -> rookery.node.v1.Park
+	0,  // 27: rookery.node.v1.Unpark.origin:type_name -> rookery.node.v1.Origin
+	33, // 28: rookery.node.v1.Attached.error:type_name -> rookery.node.v1.Fault
+	48, // 29: rookery.node.v1.Page.entries:type_name -> rookery.store.v1.Entry
+	48, // 30: rookery.node.v1.Push.entry:type_name -> rookery.store.v1.Entry
+	33, // 31: rookery.node.v1.Refused.fault:type_name -> rookery.node.v1.Fault
+	34, // 32: rookery.node.v1.Fault.missing:type_name -> rookery.node.v1.DeviceRef
+	34, // 33: rookery.node.v1.Fault.extra:type_name -> rookery.node.v1.DeviceRef
+	0,  // 34: rookery.node.v1.Notice.from:type_name -> rookery.node.v1.Origin
+	0,  // 35: rookery.node.v1.Ring.from:type_name -> rookery.node.v1.Origin
+	33, // 36: rookery.node.v1.Answer.fault:type_name -> rookery.node.v1.Fault
+	42, // 37: rookery.node.v1.Answer.done:type_name -> rookery.node.v1.Done
+	43, // 38: rookery.node.v1.Answer.credentials:type_name -> rookery.node.v1.Credentials
+	44, // 39: rookery.node.v1.Answer.linked:type_name -> rookery.node.v1.Linked
+	45, // 40: rookery.node.v1.Answer.devices:type_name -> rookery.node.v1.DeviceList
+	46, // 41: rookery.node.v1.Answer.profile:type_name -> rookery.node.v1.ProfileView
+	31, // 42: rookery.node.v1.Answer.sent:type_name -> rookery.node.v1.Sent
+	29, // 43: rookery.node.v1.Answer.page:type_name -> rookery.node.v1.Page
+	49, // 44: rookery.node.v1.DeviceList.devices:type_name -> rookery.store.v1.DeviceRow
+	50, // 45: rookery.node.v1.ProfileView.profile:type_name -> rookery.store.v1.Profile
+	46, // [46:46] is the sub-list for method output_type
+	46, // [46:46] is the sub-list for method input_type
+	46, // [46:46] is the sub-list for extension type_name
+	46, // [46:46] is the sub-list for extension extendee
+	0,  // [0:46] is the sub-list for field type_name
 }
 
 func init() { file_rookery_node_v1_node_proto_init() }
@@ -3350,7 +3510,7 @@ func file_rookery_node_v1_node_proto_init() {
 		(*Ask_AckUpTo)(nil),
 	}
 	file_rookery_node_v1_node_proto_msgTypes[20].OneofWrappers = []any{}
-	file_rookery_node_v1_node_proto_msgTypes[38].OneofWrappers = []any{
+	file_rookery_node_v1_node_proto_msgTypes[41].OneofWrappers = []any{
 		(*Answer_Fault)(nil),
 		(*Answer_Done)(nil),
 		(*Answer_Credentials)(nil),
@@ -3366,7 +3526,7 @@ func file_rookery_node_v1_node_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_rookery_node_v1_node_proto_rawDesc), len(file_rookery_node_v1_node_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   44,
+			NumMessages:   47,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
