@@ -122,6 +122,7 @@ func FuzzObject(f *testing.F) {
 // nesting of a document that is valid.
 func nesting(t *testing.T, data []byte) (most int) {
 	d := json.NewDecoder(bytes.NewReader(data))
+	d.UseNumber()
 	for depth := 0; ; {
 		token, err := d.Token()
 		if err == io.EOF {
