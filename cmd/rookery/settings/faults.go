@@ -46,11 +46,12 @@ func (f Faults) Unwrap() []error {
 }
 
 // nearest is the name that was probably meant, or "" where none is near. Names
-// are compared without regard to case, underscores and hyphens.
+// are compared without regard to case, underscores, hyphens and ROOKERY_.
 func nearest(wrong string, names []string) string {
 	const longest = 64 // distances take the product of both lengths
 	plain := func(s string) string {
-		return strings.ToLower(strings.NewReplacer("_", "", "-", "", ".", "").Replace(s))
+		s = strings.ToLower(strings.NewReplacer("_", "", "-", "", ".", "").Replace(s))
+		return strings.TrimPrefix(s, "rookery")
 	}
 	got := plain(wrong)
 	if len(got) > longest || !utf8.ValidString(got) {

@@ -36,6 +36,9 @@ func load(path string) (data []byte, err error) {
 	return io.ReadAll(io.LimitReader(f, maxFile+1))
 }
 
+// maxFaults is how many faults of a file are told.
+const maxFaults = 100
+
 // fileReader turns the nodes of a file into values.
 type fileReader struct {
 	path     string
@@ -91,7 +94,10 @@ func (r *fileReader) document(data []byte) *yaml.Node {
 		r.fault(0, "", "is empty")
 		return nil
 	case !utf8.Valid(data):
-		r.fault(badLine(data), "", "is not UTF-8")
+		r.fault(lineOf(data, func(c rune, n int) bool { return c == utf8.RuneError && n == 1 }), "", "is not UTF-8")
+		return nil
+	case bytes.ContainsFunc(data, control):
+		r.fault(lineOf(data, func(c rune, _ int) bool { return control(c) }), "", "holds a control character")
 		return nil
 	}
 	in := yaml.NewDecoder(bytes.NewReader(data))
@@ -118,11 +124,14 @@ func (r *fileReader) document(data []byte) *yaml.Node {
 	return root
 }
 
-// badLine is the first line that is not UTF-8.
-func badLine(data []byte) int {
+// control characters that are no white space.
+func control(c rune) bool { return unicode.IsControl(c) && !strings.ContainsRune("\t\n\r\u0085", c) }
+
+// lineOf is the line of the first character, of n bytes, that is wanted.
+func lineOf(data []byte, wanted func(c rune, n int) bool) int {
 	for i := 0; i < len(data); {
-		r, n := utf8.DecodeRune(data[i:])
-		if r == utf8.RuneError && n == 1 {
+		c, n := utf8.DecodeRune(data[i:])
+		if wanted(c, n) {
 			return 1 + bytes.Count(data[:i], []byte("\n"))
 		}
 		i += n
@@ -137,7 +146,7 @@ var (
 
 // syntax reports what the parser says, and what is most often behind it.
 func (r *fileReader) syntax(data []byte, err error) {
-	line, text := 0, strings.TrimPrefix(err.Error(), "yaml: ")
+	line, text := 1, strings.TrimPrefix(err.Error(), "yaml: ") // which leaves out the first line
 	if m := syntaxLine.FindStringSubmatch(err.Error()); m != nil {
 		line, _ = strconv.Atoi(m[1])
 		text = m[2]
@@ -153,6 +162,10 @@ func (r *fileReader) syntax(data []byte, err error) {
 func (r *fileReader) mapping(root *yaml.Node) {
 	r.plain(root, "")
 	for i := 0; i+1 < len(root.Content); i += 2 {
+		if len(r.faults) >= maxFaults {
+			r.fault(root.Content[i].Line, "", "there are %d faults up to here; the rest is not looked at", len(r.faults))
+			return
+		}
 		r.entry(root.Content[i], root.Content[i+1])
 	}
 }
