@@ -77,7 +77,6 @@ func (c *Conns) receive(w http.ResponseWriter, r *http.Request, flags recordFlag
 
 func (c *Conns) refuse(w http.ResponseWriter, code fault.Code, reason, detail string) {
 	c.metrics.drops.WithLabelValues(reason).Inc()
-	w.Header().Set("Retry-After", "1")
 	ws.Refuse(w, 0, code, detail)
 }
 

@@ -1,6 +1,7 @@
 package ws
 
 import (
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net"
@@ -29,6 +30,9 @@ const (
 	NameProtobuf = "rookery.v1.protobuf"
 )
 
+// version of the protocol: there is one (RFC 6455, section 4.1).
+const version = "13"
+
 // String is the subprotocol's name in the handshake.
 func (s Subprotocol) String() string {
 	if s == Protobuf {
@@ -46,7 +50,7 @@ func (s Subprotocol) Opcode() Opcode {
 }
 
 // ErrSubprotocol is the refusal of a client that offers only what is unknown here.
-var ErrSubprotocol = errors.New("websocket: Sec-WebSocket-Protocol must name " + NameProtobuf + " or " + NameJSON + ", or be absent")
+var ErrSubprotocol = errors.New("Sec-WebSocket-Protocol: must name " + NameProtobuf + " or " + NameJSON + ", or be absent")
 
 // Negotiate picks the first subprotocol offered that is known here. The name is
 // empty, and JSON spoken, where none is offered at all.
@@ -92,20 +96,15 @@ type Handshake struct {
 // On an error everything has been answered, and the connection is closed where
 // it was taken.
 func Upgrade(w http.ResponseWriter, r *http.Request, timeout time.Duration) (*Handshake, error) {
-	if !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
-		w.Header().Set("Upgrade", "websocket")
-		w.Header().Set("Connection", "Upgrade")
-		Refuse(w, http.StatusUpgradeRequired, fault.InvalidArgument, "this is a WebSocket endpoint")
-		return nil, errors.New("websocket: the request asks for no upgrade")
-	}
-	sub, name, err := Negotiate(r.Header.Values("Sec-WebSocket-Protocol"))
+	name, err := judge(w, r)
 	if err != nil {
-		Refuse(w, http.StatusBadRequest, fault.InvalidArgument, err.Error())
 		return nil, err
 	}
 	u := gobwas.HTTPUpgrader{Timeout: timeout}
 	if name != "" {
-		u.Protocol = func(s string) bool { return s == name }
+		// The engine would parse the offers once more, and call a malformed one
+		// an error of ours.
+		u.Header = http.Header{"Sec-Websocket-Protocol": {name}}
 	}
 	conn, rw, _, err := u.Upgrade(r, w)
 	if err != nil {
@@ -119,5 +118,58 @@ func Upgrade(w http.ResponseWriter, r *http.Request, timeout time.Duration) (*Ha
 		return nil, errors.Join(fmt.Errorf("websocket: bytes after the handshake: %w", err), conn.Close())
 	}
 	// The reader is net/http's: keeping a part of it would pin all of it.
+	sub := JSON
+	if name == NameProtobuf {
+		sub = Protobuf
+	}
 	return &Handshake{Conn: conn, Leftover: slices.Clone(left), Subprotocol: sub, Token: Bearer(r.Header)}, nil
+}
+
+// nonceLen is the length of a decoded Sec-WebSocket-Key (RFC 6455, section 4.1).
+const nonceLen = 16
+
+// judge refuses a request that is no opening handshake (RFC 6455, section
+// 4.2.1), in the shape of every other error, and gives the subprotocol's name.
+func judge(w http.ResponseWriter, r *http.Request) (string, error) {
+	refuse := func(status int, detail string) (string, error) {
+		if status == http.StatusUpgradeRequired {
+			w.Header().Set("Upgrade", "websocket")
+			w.Header().Set("Connection", "Upgrade")
+			w.Header().Set("Sec-WebSocket-Version", version)
+		}
+		Refuse(w, status, fault.InvalidArgument, detail)
+		return "", errors.New("websocket: " + detail)
+	}
+	versions, keys := r.Header.Values("Sec-WebSocket-Version"), r.Header.Values("Sec-WebSocket-Key")
+	switch {
+	case !strings.EqualFold(r.Header.Get("Upgrade"), "websocket"):
+		return refuse(http.StatusUpgradeRequired, "Upgrade: this is a WebSocket endpoint")
+	case r.Method != http.MethodGet || !r.ProtoAtLeast(1, 1):
+		return refuse(http.StatusBadRequest, "Upgrade: a WebSocket begins with GET, in HTTP/1.1")
+	case !slices.ContainsFunc(r.Header.Values("Connection"), asksForUpgrade):
+		return refuse(http.StatusBadRequest, "Connection: must name Upgrade")
+	case len(versions) != 1:
+		return refuse(http.StatusBadRequest, "Sec-WebSocket-Version: must be given once")
+	case versions[0] != version:
+		return refuse(http.StatusUpgradeRequired, "Sec-WebSocket-Version: must be "+version)
+	case len(keys) != 1:
+		return refuse(http.StatusBadRequest, "Sec-WebSocket-Key: must be given once")
+	}
+	if nonce, err := base64.StdEncoding.DecodeString(keys[0]); err != nil || len(nonce) != nonceLen {
+		return refuse(http.StatusBadRequest, "Sec-WebSocket-Key: must be 16 bytes in base64")
+	}
+	_, name, err := Negotiate(r.Header.Values("Sec-WebSocket-Protocol"))
+	if err != nil {
+		Refuse(w, http.StatusBadRequest, fault.InvalidArgument, err.Error())
+	}
+	return name, err
+}
+
+func asksForUpgrade(value string) bool {
+	for token := range strings.SplitSeq(value, ",") {
+		if strings.EqualFold(strings.TrimSpace(token), "upgrade") {
+			return true
+		}
+	}
+	return false
 }

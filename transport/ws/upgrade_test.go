@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/rookery-im/rookery/internal/fault"
 )
 
 func TestNegotiate(t *testing.T) {
@@ -103,16 +105,28 @@ func TestUpgradeNamesTheSubprotocol(t *testing.T) {
 	}
 }
 
+// Whatever is wrong with a handshake is said as a problem, by us: the engine
+// below would say it in plain text, and some of it as an error of its own.
 func TestUpgradeRefusals(t *testing.T) {
+	const key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
 	for name, c := range map[string]struct {
 		headers string
 		status  int
-		says    []string
+		says    string
 	}{
-		"unknown subprotocols": {wanted + "Sec-WebSocket-Protocol: mqtt\r\n", 400, []string{NameJSON, NameProtobuf, `"code":"invalid_argument"`}},
-		"no upgrade":           {"", 426, []string{`"status":426`}},
-		"no key":               {strings.Replace(wanted, "Key: dGhlIHNhbXBsZSBub25jZQ==", "Key: short", 1), 400, nil},
-		"old version":          {strings.Replace(wanted, "13", "8", 1), 426, nil},
+		"unknown subprotocols":   {wanted + "Sec-WebSocket-Protocol: mqtt\r\n", 400, NameProtobuf + " or " + NameJSON},
+		"no upgrade":             {"", 426, `"status":426`},
+		"another upgrade":        {strings.Replace(wanted, "WebSocket", "h2c", 1), 426, "WebSocket"},
+		"no connection":          {strings.Replace(wanted, "keep-alive, Upgrade", "keep-alive", 1), 400, "Connection"},
+		"no key":                 {strings.Replace(wanted, key, "", 1), 400, "Sec-WebSocket-Key"},
+		"a short key":            {strings.Replace(wanted, "dGhlIHNhbXBsZSBub25jZQ==", "short", 1), 400, "Sec-WebSocket-Key"},
+		"a key of 17 bytes":      {strings.Replace(wanted, "dGhlIHNhbXBsZSBub25jZQ==", "dGhlIHNhbXBsZSBub25jZWY=", 1), 400, "Sec-WebSocket-Key"},
+		"a key that is none":     {strings.Replace(wanted, "dGhlIHNhbXBsZSBub25jZQ==", "%%%%%%%%%%%%%%%%%%%%%%==", 1), 400, "Sec-WebSocket-Key"},
+		"two keys":               {wanted + key, 400, "Sec-WebSocket-Key"},
+		"no version":             {strings.Replace(wanted, "Sec-WebSocket-Version: 13\r\n", "", 1), 400, "Sec-WebSocket-Version"},
+		"old version":            {strings.Replace(wanted, "13", "8", 1), 426, "Sec-WebSocket-Version"},
+		"two versions":           {wanted + "Sec-WebSocket-Version: 13\r\n", 400, "Sec-WebSocket-Version"},
+		"malformed subprotocols": {wanted + "Sec-WebSocket-Protocol: \"a,\r\nSec-WebSocket-Protocol: (\r\n", 400, NameJSON},
 	} {
 		t.Run(name, func(t *testing.T) {
 			res, got := dial(t, c.headers, nil)
@@ -123,17 +137,37 @@ func TestUpgradeRefusals(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for _, s := range c.says {
-				if !strings.Contains(string(body), s) {
-					t.Errorf("%q is not in %s", s, body)
-				}
-			}
-			if len(c.says) == 0 {
-				return
+			if !strings.Contains(string(body), c.says) {
+				t.Errorf("%q is not in %s", c.says, body)
 			}
 			if ct := res.Header.Get("Content-Type"); ct != "application/problem+json" || !json.Valid(body) {
 				t.Errorf("%s: %s", ct, body)
 			}
+			if c.status == 426 && (res.Header.Get("Upgrade") != "websocket" || res.Header.Get("Sec-WebSocket-Version") != "13") {
+				t.Errorf("what is wanted is not said: %v", res.Header)
+			}
+			if res.Header.Get("X-Content-Type-Options") != "nosniff" || res.Header.Get("Cache-Control") != "no-store" {
+				t.Errorf("%v", res.Header)
+			}
 		})
+	}
+}
+
+// A subprotocol that is known is found beside ones that are no tokens.
+func TestUpgradeAmongMalformedSubprotocols(t *testing.T) {
+	res, got := dial(t, wanted+"Sec-WebSocket-Protocol: \"(\r\nSec-WebSocket-Protocol: rookery.v1.json\r\n", nil)
+	if hs := <-got; hs == nil || res.StatusCode != http.StatusSwitchingProtocols || res.Header.Get("Sec-WebSocket-Protocol") != NameJSON {
+		t.Errorf("%v %v %+v", res.Status, res.Header, hs)
+	}
+}
+
+// REST and the handshake say alike how long to wait.
+func TestRefuseSaysWhenToComeBack(t *testing.T) {
+	for code, want := range map[fault.Code]string{fault.Unavailable: "1", fault.RateLimited: "1", fault.NotFound: ""} {
+		w := httptest.NewRecorder()
+		Refuse(w, 0, code, "x")
+		if got := w.Header().Get("Retry-After"); got != want || strings.Contains(w.Body.String(), `"retryAfterMs":1000`) != (want != "") {
+			t.Errorf("%s: Retry-After %q: %s", code, got, w.Body)
+		}
 	}
 }

@@ -52,7 +52,6 @@ func (n *Node) openHTTP(metrics *auth.Metrics) error {
 // upgrade takes no connection that could not be served.
 func (n *Node) upgrade(w http.ResponseWriter, r *http.Request) {
 	if n.draining.Load() {
-		w.Header().Set("Retry-After", "1")
 		ws.Refuse(w, 0, fault.Unavailable, errDraining.Error())
 		return
 	}
