@@ -80,6 +80,9 @@ type Router interface {
 	Resend(src, dst uint32, from uint64)
 }
 
+// DefaultIdle is how long an actor without input stays live.
+const DefaultIdle = time.Minute
+
 // Config of a shard. What has no default must be set.
 type Config struct {
 	Shard   uint32
@@ -100,7 +103,7 @@ type Config struct {
 	// Fail is told once that the store is broken; the process should end.
 	Fail func(error)
 
-	// Idle is how long an actor without input stays live. Default 1 min.
+	// Idle is how long an actor without input stays live. DefaultIdle.
 	Idle time.Duration
 	// Live is how many actors may be live before idle ones make room. Default 16384.
 	Live int
@@ -120,7 +123,7 @@ func (c Config) withDefaults() Config {
 		c.Expiry = c.Now
 	}
 	if c.Idle == 0 {
-		c.Idle = time.Minute
+		c.Idle = DefaultIdle
 	}
 	if c.Live == 0 {
 		c.Live = 16_384

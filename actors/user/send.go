@@ -127,9 +127,9 @@ func (t *turn) room(c *conv, m *nodepb.Send) *nodepb.Fault {
 		return outboxFull()
 	case t.blocked(m.GetOrigin().GetUser()):
 		return nil
-	case t.entries >= limits.MailboxEntries || t.bytes+size > limits.MailboxBytes:
+	case t.entries >= t.settings.MailboxEntries || t.bytes+size > t.settings.MailboxBytes:
 		return fault.New(fault.MailboxFull, "", "to.user: the mailbox is full")
-	case c.entries >= limits.MailboxEntries/limits.SenderShare || c.bytes+size > limits.MailboxBytes/limits.SenderShare:
+	case c.entries >= t.settings.MailboxEntries/limits.SenderShare || c.bytes+size > t.settings.MailboxBytes/limits.SenderShare:
 		return fault.New(fault.MailboxFull, "sender_share", "to.user: your share of the mailbox is full")
 	}
 	return nil

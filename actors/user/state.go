@@ -3,6 +3,7 @@ package user
 import (
 	"cmp"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -107,11 +108,33 @@ type link struct {
 type Settings struct {
 	// TimeToLive is the longest that an entry waits and a device stays away.
 	TimeToLive time.Duration
+	// MailboxEntries and MailboxBytes are what may wait; of one sender, a
+	// limits.SenderShare of it.
+	MailboxEntries, MailboxBytes int
+}
+
+// DefaultSettings are those of package limits.
+func DefaultSettings() Settings {
+	return Settings{TimeToLive: limits.TimeToLive, MailboxEntries: limits.MailboxEntries, MailboxBytes: limits.MailboxBytes}
+}
+
+// Validate names every fault.
+func (set Settings) Validate() error {
+	var errs []error
+	check := func(ok bool, format string, args ...any) {
+		if !ok {
+			errs = append(errs, fmt.Errorf("user: "+format, args...))
+		}
+	}
+	check(set.TimeToLive >= time.Millisecond, "time to live: %v is below a millisecond", set.TimeToLive)
+	check(set.MailboxEntries >= limits.SenderShare, "mailbox: with %d entries a sender may have none", set.MailboxEntries)
+	check(set.MailboxBytes >= limits.SenderShare*limits.Message, "mailbox: with %d bytes a sender's share does not hold the largest message", set.MailboxBytes)
+	return errors.Join(errs...)
 }
 
 // Load reads a user's rows with the default settings.
 func Load(id string, rows Rows, attachments []Attachment) (*State, error) {
-	return Settings{TimeToLive: limits.TimeToLive}.Load(id, rows, attachments)
+	return DefaultSettings().Load(id, rows, attachments)
 }
 
 // Load reads a user's rows, those of single peers excepted (see Adopt).

@@ -32,14 +32,20 @@ type Config struct {
 	// together in memory, and scanning within it is cheap. Default: none.
 	Split func(key []byte) int
 
-	Reserve     int64 // free bytes a checkpoint leaves on the file system; default 256 MiB
+	Reserve     int64 // free bytes a checkpoint leaves on the file system; DefaultReserve
 	ChunkBytes  int   // bytes written to Badger between two looks at space and context; default 8 MiB
 	VerifyBytes int64 // tables larger than this in total are verified by Maintain only, not at Open; default 8 GiB
 	FlattenMax  int64 // Maintain flattens a tree up to this size; default 4 GiB
 
 	MemTableBytes   int64 // of each of Badger's memtables; default 32 MiB
-	BlockCacheBytes int64 // default 32 MiB
+	BlockCacheBytes int64 // DefaultBlockCache
 }
+
+// Defaults that an operator may want to see.
+const (
+	DefaultReserve    = 256 * mib
+	DefaultBlockCache = 32 * mib
+)
 
 const (
 	mib = 1 << 20
@@ -59,11 +65,11 @@ func (c *Config) setDefaults() {
 			*field = value
 		}
 	}
-	def(&c.Reserve, 256*mib)
+	def(&c.Reserve, DefaultReserve)
 	def(&c.VerifyBytes, 8<<30)
 	def(&c.FlattenMax, 4<<30)
 	def(&c.MemTableBytes, 32*mib)
-	def(&c.BlockCacheBytes, 32*mib)
+	def(&c.BlockCacheBytes, DefaultBlockCache)
 	if c.Split == nil {
 		c.Split = func([]byte) int { return 0 }
 	}

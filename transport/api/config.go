@@ -49,10 +49,12 @@ const (
 	Closed Mode = "closed"
 )
 
-// The default rate of authenticated requests, per device.
+// The default rate of authenticated requests, per device, and how many are
+// served at once.
 const (
-	requestsPerSecond = 64
-	requestsBurst     = 512
+	RequestsPerSecond = 64
+	RequestsBurst     = 512
+	Concurrent        = 512
 )
 
 // Config configures an API.
@@ -97,13 +99,13 @@ func (c *Config) fill() {
 		c.Mode = Open
 	}
 	if c.RequestsPerSecond == 0 {
-		c.RequestsPerSecond = requestsPerSecond
+		c.RequestsPerSecond = RequestsPerSecond
 	}
 	if c.RequestsBurst == 0 {
-		c.RequestsBurst = requestsBurst
+		c.RequestsBurst = RequestsBurst
 	}
 	if c.Concurrent == 0 {
-		c.Concurrent = 512
+		c.Concurrent = Concurrent
 	}
 	if c.Now == nil {
 		c.Now = time.Now

@@ -40,10 +40,13 @@ const (
 // ErrHash says that a stored hash is not one.
 var ErrHash = errors.New("stored password hash is damaged")
 
+// PasswordWorkers is how many passwords are hashed at once by default.
+const PasswordWorkers = 2
+
 // PasswordsConfig configures Passwords.
 type PasswordsConfig struct {
 	Params Params // DefaultParams() where zero
-	// Workers is how many are hashed at once; 2 where zero. Each takes
+	// Workers is how many are hashed at once; PasswordWorkers where zero. Each takes
 	// Params.Memory.
 	Workers int
 	// Queue is how many may wait, all clients together; 256 where zero. More
@@ -62,7 +65,7 @@ func (c *PasswordsConfig) fill() {
 		c.Params = defaultParams
 	}
 	if c.Workers == 0 {
-		c.Workers = 2
+		c.Workers = PasswordWorkers
 	}
 	if c.Queue == 0 {
 		c.Queue = 256

@@ -57,7 +57,7 @@ func (n *Node) createInvite(w http.ResponseWriter, r *http.Request) {
 	}
 	var out made
 	err := n.onControl(r.Context(), func(done func(error)) {
-		n.control.CreateInvite(0, func(code string, expires time.Time, err error) {
+		n.control.CreateInvite(n.cfg.InviteLife, func(code string, expires time.Time, err error) {
 			out = made{code, expires}
 			done(err)
 		})

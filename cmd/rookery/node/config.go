@@ -7,8 +7,13 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rookery-im/rookery/actors/host"
+	"github.com/rookery-im/rookery/actors/user"
+	"github.com/rookery-im/rookery/cluster/control"
 	"github.com/rookery-im/rookery/cluster/shard"
 	"github.com/rookery-im/rookery/internal/limits"
+	"github.com/rookery-im/rookery/persistence/store"
+	"github.com/rookery-im/rookery/transport/api"
 	"github.com/rookery-im/rookery/transport/auth"
 	"github.com/rookery-im/rookery/transport/conns"
 	"github.com/rookery-im/rookery/transport/session"
@@ -49,6 +54,24 @@ type Config struct {
 	// CheckpointEvery is how long what was applied may stay in memory and log
 	// alone; more often means less to replay and more written.
 	CheckpointEvery time.Duration
+	// CheckpointBytes in memory, or CheckpointLog in the log, are a checkpoint's
+	// other reasons; overlayFactor times the first stops sends.
+	CheckpointBytes, CheckpointLog int
+	// DiskReserve is what checkpoints leave free on the disk, BlockCache what the
+	// store keeps of it in memory. Bytes.
+	DiskReserve, BlockCache int64
+	// MailboxEntries and MailboxBytes are what may wait for one user.
+	MailboxEntries, MailboxBytes int
+	// IdleActor is how long a user's actor stays in memory without input.
+	IdleActor time.Duration
+	// InviteLife is how long an invitation is good.
+	InviteLife time.Duration
+	// PasswordWorkers is how many passwords are hashed at once.
+	PasswordWorkers int
+	// Requests bounds the REST requests of each device, ConcurrentRequests those
+	// that are served at once.
+	Requests           session.Rate
+	ConcurrentRequests int
 	// Login bounds registrations and logins, of each address and of each user.
 	Login   session.Rate
 	Session session.Config
@@ -61,12 +84,16 @@ func DefaultConfig() Config {
 	return Config{
 		Registration: "open", Shards: 64,
 		TokenLife: limits.TokenLife, TimeToLive: limits.TimeToLive, DrainTimeout: limits.DrainTimeout,
-		CheckpointEvery: shard.DefaultCheckpointEvery,
-		Conns:           conns.DefaultConfig(),
-		HelloTimeout:    limits.HelloTimeout,
-		Login:           session.Rate{PerSecond: auth.AccountsPerSecond, Burst: auth.AccountsBurst},
-		Session:         session.DefaultConfig(),
-		Log:             slog.New(slog.DiscardHandler),
+		CheckpointEvery: shard.DefaultCheckpointEvery, CheckpointBytes: shard.DefaultCheckpointBytes, CheckpointLog: shard.DefaultCheckpointLog,
+		DiskReserve: store.DefaultReserve, BlockCache: store.DefaultBlockCache,
+		MailboxEntries: limits.MailboxEntries, MailboxBytes: limits.MailboxBytes,
+		IdleActor: host.DefaultIdle, InviteLife: control.InviteLife, PasswordWorkers: auth.PasswordWorkers,
+		Requests: session.Rate{PerSecond: api.RequestsPerSecond, Burst: api.RequestsBurst}, ConcurrentRequests: api.Concurrent,
+		Conns:        conns.DefaultConfig(),
+		HelloTimeout: limits.HelloTimeout,
+		Login:        session.Rate{PerSecond: auth.AccountsPerSecond, Burst: auth.AccountsBurst},
+		Session:      session.DefaultConfig(),
+		Log:          slog.New(slog.DiscardHandler),
 	}
 }
 
@@ -98,6 +125,15 @@ func (c Config) Validate() error {
 	check(c.TimeToLive > 0, "time-to-live", "%v is not above 0", c.TimeToLive)
 	check(c.DrainTimeout > 0, "drain-timeout", "%v is not above 0", c.DrainTimeout)
 	check(c.CheckpointEvery > 0, "checkpoint-every", "%v is not above 0", c.CheckpointEvery)
+	check(c.CheckpointBytes > 0, "checkpoint-memory", "%d is not above 0", c.CheckpointBytes)
+	check(c.CheckpointLog > 0, "checkpoint-log", "%d is not above 0", c.CheckpointLog)
+	check(c.DiskReserve > 0, "disk-reserve", "%d is not above 0", c.DiskReserve)
+	check(c.BlockCache >= 1<<20, "block-cache", "%d bytes are below 1 MiB", c.BlockCache)
+	check(c.IdleActor > 0, "hibernate-after", "%v is not above 0", c.IdleActor)
+	check(c.InviteLife > 0 && c.InviteLife <= control.InviteLifeMax, "invite-life", "%v is not above 0 and up to %v", c.InviteLife, control.InviteLifeMax)
+	check(c.PasswordWorkers > 0, "password-workers", "%d is not above 0", c.PasswordWorkers)
+	check(c.Requests.PerSecond > 0 && c.Requests.Burst > 0, "rate-requests", "%g/%d is not above 0", c.Requests.PerSecond, c.Requests.Burst)
+	check(c.ConcurrentRequests > 0, "concurrent-requests", "%d is not above 0", c.ConcurrentRequests)
 	check(c.HelloTimeout > 0, "hello-timeout", "%v is not above 0", c.HelloTimeout)
 	check(c.Login.PerSecond > 0 && c.Login.Burst > 0, "rate-login", "%g/%d is not above 0", c.Login.PerSecond, c.Login.Burst)
 	s := c.Session
@@ -108,5 +144,13 @@ func (c Config) Validate() error {
 	if heartbeats { // else it is said already
 		errs = append(errs, s.Validate())
 	}
-	return errors.Join(append(errs, c.Conns.Validate())...)
+	return errors.Join(append(errs, c.users().Validate(), c.Conns.Validate())...)
 }
+
+// users are the settings that all users share.
+func (c Config) users() user.Settings {
+	return user.Settings{TimeToLive: c.TimeToLive, MailboxEntries: c.MailboxEntries, MailboxBytes: c.MailboxBytes}
+}
+
+// overlayFactor times a checkpoint's memory is what may wait for the disk.
+const overlayFactor = shard.DefaultOverlayBound / shard.DefaultCheckpointBytes

@@ -122,7 +122,8 @@ func (n *Node) openData() error {
 		return err
 	}
 	n.store, err = store.Open(store.Config{
-		Dir: n.dir.Store(), Presence: presence, Split: mailbox.Part, Metrics: store.NewMetrics(n.registry), Logger: n.cfg.Log.With("part", "store"),
+		Dir: n.dir.Store(), Presence: presence, Split: mailbox.Part, Reserve: n.cfg.DiskReserve, BlockCacheBytes: n.cfg.BlockCache,
+		Metrics: store.NewMetrics(n.registry), Logger: n.cfg.Log.With("part", "store"),
 	})
 	return err
 }
@@ -154,7 +155,7 @@ func (n *Node) openShards() error {
 	n.rest = newBackend(n.conns.Post, n.tellUser(count))
 	gate.rest = n.rest
 	metrics := host.NewMetrics(n.registry)
-	settings := user.Settings{TimeToLive: n.cfg.TimeToLive}
+	settings := n.cfg.users()
 	for id := uint32(1); id <= count; id++ {
 		s, err := host.New(host.Config{
 			Shard: id, Space: mailbox.Space{Shard: id}, System: system, Store: n.store, Gateway: gate, Router: n.router,
@@ -162,7 +163,7 @@ func (n *Node) openShards() error {
 			Load: func(id string, rows user.Rows, att []user.Attachment) (host.Core, error) {
 				return settings.Load(id, rows, att)
 			},
-			Now: n.clock.millis, Expiry: n.clock.expiry, Fail: n.fail,
+			Now: n.clock.millis, Expiry: n.clock.expiry, Fail: n.fail, Idle: n.cfg.IdleActor,
 			Log: n.cfg.Log.With("part", "host"), Metrics: metrics,
 		})
 		if err != nil {
@@ -173,8 +174,9 @@ func (n *Node) openShards() error {
 	n.router.shards = n.shards
 	if n.set, err = shard.New(shard.Config{
 		Log: log, Store: storeAdapter{n.store}, Groups: groups, Post: n.conns.Post,
-		CheckpointEvery: n.cfg.CheckpointEvery,
-		Logger:          n.cfg.Log.With("part", "shard"), Metrics: shard.NewMetrics(n.registry),
+		CheckpointEvery: n.cfg.CheckpointEvery, CheckpointBytes: n.cfg.CheckpointBytes, CheckpointLog: n.cfg.CheckpointLog,
+		OverlayBound: overlayFactor * n.cfg.CheckpointBytes,
+		Logger:       n.cfg.Log.With("part", "shard"), Metrics: shard.NewMetrics(n.registry),
 	}); err != nil {
 		return err
 	}
@@ -206,7 +208,7 @@ func (n *Node) tellUser(count uint32) func(string, any) error {
 func (n *Node) openSessions() error {
 	metrics := auth.NewMetrics(n.registry)
 	var err error
-	if n.password, err = auth.NewPasswords(auth.PasswordsConfig{Metrics: metrics}); err != nil {
+	if n.password, err = auth.NewPasswords(auth.PasswordsConfig{Workers: n.cfg.PasswordWorkers, Metrics: metrics}); err != nil {
 		return err
 	}
 	keys := clusterKeys{n.control}

@@ -96,8 +96,8 @@ func (r *fileReader) document(data []byte) *yaml.Node {
 	case !utf8.Valid(data):
 		r.fault(lineOf(data, func(c rune, n int) bool { return c == utf8.RuneError && n == 1 }), "", "is not UTF-8")
 		return nil
-	case bytes.ContainsFunc(data, control):
-		r.fault(lineOf(data, func(c rune, _ int) bool { return control(c) }), "", "holds a control character")
+	case bytes.ContainsFunc(data, isControl):
+		r.fault(lineOf(data, func(c rune, _ int) bool { return isControl(c) }), "", "holds a control character")
 		return nil
 	}
 	in := yaml.NewDecoder(bytes.NewReader(data))
@@ -124,8 +124,8 @@ func (r *fileReader) document(data []byte) *yaml.Node {
 	return root
 }
 
-// control characters that are no white space.
-func control(c rune) bool { return unicode.IsControl(c) && !strings.ContainsRune("\t\n\r\u0085", c) }
+// isControl finds control characters that are no white space.
+func isControl(c rune) bool { return unicode.IsControl(c) && !strings.ContainsRune("\t\n\r\u0085", c) }
 
 // lineOf is the line of the first character, of n bytes, that is wanted.
 func lineOf(data []byte, wanted func(c rune, n int) bool) int {

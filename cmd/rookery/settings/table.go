@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/rookery-im/rookery/cluster/control"
 	"github.com/rookery-im/rookery/cmd/rookery/node"
 	"github.com/rookery-im/rookery/transport/session"
 )
@@ -114,6 +115,12 @@ func accounts() []Setting {
 		Name: "token-life", Doc: "how long a token lasts",
 		kind: scalar(func(c *Config) *time.Duration { return &c.Node.TokenLife }, above0(duration())),
 	}, {
+		Name: "invite-life", Doc: "how long an invitation is good",
+		kind: scalar(func(c *Config) *time.Duration { return &c.Node.InviteLife }, within(duration(), time.Minute, control.InviteLifeMax)),
+	}, {
+		Name: "password-workers", Doc: "passwords that are hashed at once; each takes 19 MiB and a processor",
+		kind: scalar(func(c *Config) *int { return &c.Node.PasswordWorkers }, within(number[int](), 1, 1024)),
+	}, {
 		Name: "rate-login", Doc: "registrations and logins of an address or user",
 		kind: rate(func(c *Config) *session.Rate { return &c.Node.Login }),
 	}}
@@ -177,11 +184,23 @@ func rates() []Setting {
 		Name: "rate-signals", Doc: "signals that a device sends",
 		kind: rate(func(c *Config) *session.Rate { return &limits(c).Signals }),
 	}, {
+		Name: "rate-requests", Doc: "authenticated REST requests of a device",
+		kind: rate(func(c *Config) *session.Rate { return &c.Node.Requests }),
+	}, {
+		Name: "concurrent-requests", Doc: "REST requests that are served at once; more are refused as unavailable",
+		kind: scalar(func(c *Config) *int { return &c.Node.ConcurrentRequests }, within(number[int](), 1, most)),
+	}, {
 		Name: "in-flight", Doc: "sends of a connection that may wait for their answer; past it the connection is not read",
 		kind: scalar(func(c *Config) *int { return &limits(c).InFlight }, within(number[int](), 1, 65536)),
 	}, {
 		Name: "in-flight-per-conversation", Doc: "the same, of one conversation",
 		kind: scalar(func(c *Config) *int { return &limits(c).InFlightPerConversation }, within(number[int](), 1, 65536)),
+	}, {
+		Name: "mailbox-entries", Doc: "entries that may wait in a user's mailbox, a quarter of it from one sender; more are refused as mailbox_full. Large mailboxes take long to load",
+		kind: scalar(func(c *Config) *int { return &c.Node.MailboxEntries }, within(number[int](), 4, 1_000_000)),
+	}, {
+		Name: "mailbox-size", Doc: "the same, in bytes",
+		kind: scalar(func(c *Config) *int { return &c.Node.MailboxBytes }, within(size[int](), 2<<20, 1<<30)),
 	}}
 }
 
@@ -194,10 +213,25 @@ func storage() []Setting {
 		kind: scalar(func(c *Config) *uint32 { return &c.Node.Shards }, within(number[uint32](), 1, node.MaxShards)),
 	}, {
 		Name: "time-to-live", Doc: "how long a message may wait, and a device stay away",
-		kind: scalar(func(c *Config) *time.Duration { return &c.Node.TimeToLive }, above0(duration())),
+		kind: scalar(func(c *Config) *time.Duration { return &c.Node.TimeToLive }, least(duration(), time.Millisecond)),
 	}, {
 		Name: "checkpoint-every", Doc: "how often the state is written out, so that a restart has less log to replay",
 		kind: scalar(func(c *Config) *time.Duration { return &c.Node.CheckpointEvery }, above0(duration())),
+	}, {
+		Name: "checkpoint-memory", Doc: "changes in memory that have the state written out at once; four times as much, and sends are refused until it is",
+		kind: scalar(func(c *Config) *int { return &c.Node.CheckpointBytes }, within(size[int](), 1<<20, 256<<20)),
+	}, {
+		Name: "checkpoint-log", Doc: "log since the last checkpoint that has the state written out at once",
+		kind: scalar(func(c *Config) *int { return &c.Node.CheckpointLog }, within(size[int](), 1<<20, 1<<30)),
+	}, {
+		Name: "disk-reserve", Doc: "what checkpoints leave free on the disk; with less the node goes on from its log and says so in /readyz; with less than half it does not start",
+		kind: scalar(func(c *Config) *int64 { return &c.Node.DiskReserve }, within(size[int64](), 1<<20, 1<<40)),
+	}, {
+		Name: "block-cache", Doc: "memory for what was read from the store",
+		kind: scalar(func(c *Config) *int64 { return &c.Node.BlockCache }, within(size[int64](), 1<<20, 1<<40)),
+	}, {
+		Name: "hibernate-after", Doc: "how long a user stays in memory without anything to do",
+		kind: scalar(func(c *Config) *time.Duration { return &c.Node.IdleActor }, within(duration(), time.Second, day)),
 	}}
 }
 
