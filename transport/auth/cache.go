@@ -3,12 +3,19 @@ package auth
 import (
 	"crypto/sha256"
 	"sync"
+	"time"
+
+	"github.com/rookery-im/rookery/transport/auth/keyset"
 )
 
 // verified is what is remembered of a token whose signature was checked.
 type verified struct {
 	claims Claims
-	key    string
+	key    string // its id, where it is one of the cluster's own
+
+	// Of an outside issuer's token: its key, and when it begins.
+	outside *keyset.Key
+	begins  time.Time
 }
 
 type digest [sha256.Size]byte

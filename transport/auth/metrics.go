@@ -13,7 +13,7 @@ type Metrics struct {
 	turned    *prometheus.CounterVec
 	seconds   prometheus.Histogram
 
-	verified, cached, expired, invalid prometheus.Counter
+	verified, cached, expired, invalid, undecided prometheus.Counter
 }
 
 // NewMetrics makes the metrics and registers them, unless reg is nil.
@@ -41,6 +41,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	m.cached = m.tokens.WithLabelValues("cached")
 	m.expired = m.tokens.WithLabelValues("expired")
 	m.invalid = m.tokens.WithLabelValues("invalid")
+	m.undecided = m.tokens.WithLabelValues("undecided")
 	if reg != nil {
 		reg.MustRegister(m.tokens, m.issued, m.limited, m.forgotten, m.hashing, m.waiting, m.turned, m.seconds)
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -39,6 +40,10 @@ var (
 	// ErrUndecided: the token's key is not known, but this node does not know
 	// all keys yet, as after a restart.
 	ErrUndecided = errors.New("it is not known yet whether the token is valid")
+	// ErrNoDevice: the token is an outside issuer's and good, but proves a user alone.
+	ErrNoDevice = errors.New("the token names no device: link one by POST /v1/devices")
+	// ErrNoProof: the token is good, but proves no user to link a device for.
+	ErrNoProof = errors.New("a token of the issuer, for a user and no device, is needed")
 )
 
 // tokenMax bounds what is read as a token; those issued here have some 300 bytes.
@@ -58,6 +63,8 @@ type TokensConfig struct {
 	Keys    Keys
 	// Complete says whether Keys has every key; always where nil.
 	Complete func() bool
+	// Issuer is an outside issuer whose tokens are accepted too; none where nil.
+	Issuer *Issuer
 	// Life of a token; limits.TokenLife where zero.
 	Life time.Duration
 	// Cache is how many verified tokens are remembered; 65,536 where zero.
@@ -83,6 +90,11 @@ func (c *TokensConfig) fill() {
 	if c.Complete == nil {
 		c.Complete = func() bool { return true }
 	}
+	if c.Issuer != nil {
+		filled := *c.Issuer
+		filled.fill()
+		c.Issuer = &filled
+	}
 }
 
 // Validate reports every fault of the configuration.
@@ -100,14 +112,18 @@ func (c TokensConfig) Validate() error {
 	if c.Cache < 0 {
 		faults = append(faults, fmt.Errorf("auth: Cache %d is negative", c.Cache))
 	}
+	if c.Issuer != nil {
+		faults = append(faults, c.Issuer.validate(c.Cluster))
+	}
 	return errors.Join(faults...)
 }
 
 // Tokens issues and verifies tokens.
 type Tokens struct {
 	// immutable
-	cfg    TokensConfig
-	parser *jwt.Parser
+	cfg     TokensConfig
+	parser  *jwt.Parser
+	outside *outside // nil without an outside issuer
 
 	cache *cache
 }
@@ -118,7 +134,7 @@ func NewTokens(cfg TokensConfig) (*Tokens, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	return &Tokens{
+	t := &Tokens{
 		cfg: cfg,
 		parser: jwt.NewParser(
 			jwt.WithValidMethods([]string{jwt.SigningMethodEdDSA.Alg()}),
@@ -128,7 +144,11 @@ func NewTokens(cfg TokensConfig) (*Tokens, error) {
 			jwt.WithStrictDecoding(),
 		),
 		cache: newCache(cfg.Cache),
-	}, nil
+	}
+	if cfg.Issuer != nil {
+		t.outside = newOutside(*cfg.Issuer, cfg.Now)
+	}
+	return t, nil
 }
 
 // wireClaims are the claims as they are written.
@@ -177,35 +197,89 @@ func (t *Tokens) Issue(user string, device uint32) (string, time.Time, error) {
 	return signed, expires.UTC(), nil
 }
 
-// Verify says who a token was issued to. The error is ErrTokenExpired or
-// ErrUndecided, or wraps ErrTokenInvalid; its text is fit for the client and repeats nothing of the
-// token.
+// Outside says whether there is an outside issuer: accounts and passwords are
+// its affair then.
+func (t *Tokens) Outside() bool { return t.outside != nil }
+
+// Verify says which device a token stands for. The error is ErrTokenExpired,
+// ErrUndecided or ErrNoDevice, or wraps ErrTokenInvalid; its text is fit for
+// the client and repeats nothing of the token.
 func (t *Tokens) Verify(token string) (Claims, error) {
-	if len(token) > tokenMax {
+	claims, _, err := t.verify(token)
+	if err == nil && claims.Device == 0 {
+		return Claims{}, ErrNoDevice
+	}
+	return claims, err
+}
+
+// Prove says whom a token of the outside issuer proves, where it proves a user
+// and no device: it stands in for a password. The error is as of Verify, but
+// ErrNoProof instead of ErrNoDevice.
+func (t *Tokens) Prove(token string) (user string, err error) {
+	claims, outside, err := t.verify(token)
+	switch {
+	case err != nil:
+		return "", err
+	case !outside || claims.Device != 0:
+		return "", ErrNoProof
+	}
+	return claims.User, nil
+}
+
+// verify judges a token, and says whether it is the outside issuer's. Such a
+// token may name no device.
+func (t *Tokens) verify(token string) (Claims, bool, error) {
+	if len(token) > max(tokenMax, outsideMax) {
 		t.cfg.Metrics.invalid.Inc()
-		return Claims{}, fmt.Errorf("%w: it is too long", ErrTokenInvalid)
+		return Claims{}, false, fmt.Errorf("%w: it is too long", ErrTokenInvalid)
+	}
+	if strings.ContainsAny(token, "\r\n") { // which base64 decoders pass over: one token would have many texts
+		t.cfg.Metrics.invalid.Inc()
+		return Claims{}, false, fmt.Errorf("%w: it is malformed", ErrTokenInvalid)
 	}
 	sum := sha256.Sum256([]byte(token))
 	if hit, ok := t.cache.get(sum); ok {
-		// Not even a remembered token outlives its key or its time.
-		if _, trusted := t.cfg.Keys.Lookup(hit.key); trusted && t.cfg.Now().Before(hit.claims.Expires) {
+		if t.holds(hit) {
 			t.cfg.Metrics.cached.Inc()
-			return hit.claims, nil
+			return hit.claims, hit.outside != nil, nil
 		}
 		t.cache.drop(sum)
 	}
-	claims, key, err := t.parse(token)
+	v, err := t.judge(token)
 	switch {
 	case errors.Is(err, ErrTokenExpired):
 		t.cfg.Metrics.expired.Inc()
 	case errors.Is(err, ErrUndecided):
+		t.cfg.Metrics.undecided.Inc()
 	case err != nil:
 		t.cfg.Metrics.invalid.Inc()
 	default:
 		t.cfg.Metrics.verified.Inc()
-		t.cache.put(sum, verified{claims: claims, key: key})
+		t.cache.put(sum, v)
 	}
-	return claims, err
+	return v.claims, v.outside != nil, err
+}
+
+// holds says whether a remembered token is still good: not even one of those
+// outlives its key or its time.
+func (t *Tokens) holds(v verified) bool {
+	now := t.cfg.Now()
+	if v.outside != nil {
+		return t.outside.holds(v, now)
+	}
+	_, trusted := t.cfg.Keys.Lookup(v.key)
+	return trusted && now.Before(v.claims.Expires)
+}
+
+func (t *Tokens) judge(token string) (verified, error) {
+	if t.outside != nil && t.outside.issued(token) {
+		return t.outside.verify(token)
+	}
+	if len(token) > tokenMax {
+		return verified{}, fmt.Errorf("%w: it is too long", ErrTokenInvalid)
+	}
+	claims, key, err := t.parse(token)
+	return verified{claims: claims, key: key}, err
 }
 
 func (t *Tokens) parse(token string) (Claims, string, error) {
