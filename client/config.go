@@ -2,8 +2,12 @@ package client
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
+	"strings"
 	"time"
 )
 
@@ -64,3 +68,97 @@ const (
 	Protobuf Encoding = iota
 	JSON
 )
+
+func (cfg Config) withDefaults() Config {
+	if cfg.Store == nil {
+		cfg.Store = NewMemoryStore()
+	}
+	if cfg.HTTPClient == nil {
+		cfg.HTTPClient = newHTTPClient()
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.ClientName == "" {
+		cfg.ClientName = "rookery-go"
+	}
+	if cfg.QueueLimit == 0 {
+		cfg.QueueLimit = 1024
+	}
+	for _, d := range []struct {
+		of    *time.Duration
+		value time.Duration
+	}{{&cfg.AckDelay, 50 * time.Millisecond}, {&cfg.Backoff, 500 * time.Millisecond}, {&cfg.MaxBackoff, 30 * time.Second}} {
+		if *d.of == 0 {
+			*d.of = d.value
+		}
+	}
+	return cfg
+}
+
+// validate names every fault.
+func (cfg Config) validate() (base, error) {
+	u, err := parseBase(cfg.URL)
+	faults := []error{err}
+	fault := func(bad bool, format string, args ...any) {
+		if bad {
+			faults = append(faults, fmt.Errorf(format, args...))
+		}
+	}
+	fault(cfg.User == "" && cfg.TokenSource == nil, "User: missing")
+	fault(len(cfg.ClientName) > 64, "ClientName: %d bytes, at most 64", len(cfg.ClientName))
+	fault(cfg.Encoding > JSON, "Encoding: %d is none", cfg.Encoding)
+	fault(cfg.HTTPClient.Timeout != 0, "HTTPClient.Timeout: must be 0, a WebSocket outlives it")
+	fault(cfg.QueueLimit < 0, "QueueLimit: must not be negative")
+	fault(cfg.Heartbeat < 0, "Heartbeat: must not be negative")
+	fault(cfg.AckDelay < 0, "AckDelay: must not be negative")
+	fault(cfg.Backoff < 0, "Backoff: must not be negative")
+	fault(cfg.MaxBackoff < cfg.Backoff, "MaxBackoff: less than Backoff")
+	return u, errors.Join(faults...)
+}
+
+// base is where a server is: all URLs are made from it.
+type base struct{ url url.URL }
+
+func parseBase(text string) (base, error) {
+	u, err := url.Parse(text)
+	switch {
+	case text == "":
+		return base{}, errors.New("URL: missing")
+	case err != nil:
+		return base{}, fmt.Errorf("URL: %w", err)
+	case u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil:
+		return base{}, errors.New("URL: must be a scheme, a host and perhaps a path")
+	}
+	switch u.Scheme {
+	case "ws":
+		u.Scheme = "http"
+	case "wss":
+		u.Scheme = "https"
+	case "http", "https":
+	default:
+		return base{}, fmt.Errorf("URL: scheme %q, not http, https, ws or wss", u.Scheme)
+	}
+	u.Path = strings.TrimSuffix(strings.TrimSuffix(u.Path, "/"), "/v1/ws")
+	return base{url: *u}, nil
+}
+
+// rest is the URL of a call; path is escaped already.
+func (b base) rest(path string) string { return b.url.String() + path }
+
+func (b base) webSocket() string { return "ws" + strings.TrimPrefix(b.rest("/v1/ws"), "http") }
+
+// alternate is a URL that the server named. One in clear is not followed from
+// an encrypted one: the token goes there.
+func (b base) alternate(text string) (string, error) {
+	u, err := url.Parse(text)
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("alternate: %w", err)
+	case u.Host == "" || u.Scheme != "ws" && u.Scheme != "wss":
+		return "", fmt.Errorf("alternate: %q is not a WebSocket's URL", text)
+	case b.url.Scheme == "https" && u.Scheme != "wss":
+		return "", fmt.Errorf("alternate: %q is not encrypted", text)
+	}
+	return text, nil
+}

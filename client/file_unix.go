@@ -1,0 +1,33 @@
+//go:build unix
+
+package client
+
+import (
+	"errors"
+	"os"
+	"syscall"
+
+	"github.com/google/renameio/v2"
+)
+
+// lockFile takes the lock of a store, or says ErrStoreLocked. It ends with the
+// file, so also with the process.
+func lockFile(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		f.Close()
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			return nil, ErrStoreLocked
+		}
+		return nil, err
+	}
+	return f, nil
+}
+
+// replaceFile puts data, synced, in the place of a file.
+func replaceFile(path string, data []byte) error {
+	return renameio.WriteFile(path, data, 0o600, renameio.IgnoreUmask())
+}
