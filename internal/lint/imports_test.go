@@ -39,7 +39,7 @@ var bridges = []struct{ from, to, why string }{
 
 // cores are single-threaded and pure: Step(input) gives effects. They may
 // import proto, internal and each other.
-var cores = []string{"actors/user", "actors/group", "cluster/placement", "persistence/mailbox", "cmd/rookery/chat/plain", "cmd/rookery/chat/talk", "cmd/rookery/chat/screen"}
+var cores = []string{"actors/user", "actors/group", "client/internal/core", "cluster/placement", "persistence/mailbox", "cmd/rookery/chat/plain", "cmd/rookery/chat/talk", "cmd/rookery/chat/screen"}
 
 // confined third parties: prefix of the import path, the folders that may
 // know it, and why. Longest prefix rules. A third party that is not here may
