@@ -55,6 +55,9 @@ func New(cfg Config) (*API, error) {
 	for pattern, h := range a.routes() {
 		a.mux.Handle(pattern, a.serve(pattern, h))
 	}
+	for pattern, h := range a.probes() {
+		a.mux.Handle(pattern, a.answer(pattern, h))
+	}
 	a.handler = http.HandlerFunc(a.route)
 	if len(cfg.Origins) > 0 {
 		a.handler = cors.New(cors.Options{
@@ -75,8 +78,6 @@ func (a *API) routes() map[string]handler {
 		"POST /v1/devices": a.login,
 		"POST /v1/tokens":  a.token,
 		"GET /v1/nodes":    a.nodes,
-		"GET /healthz":     a.healthy,
-		"GET /readyz":      a.ready,
 
 		"GET /v1/devices":         a.known(a.listDevices),
 		"DELETE /v1/devices/{id}": a.known(a.unlinkDevice),
@@ -102,7 +103,7 @@ func (a *API) route(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	h, pattern := a.mux.Handler(r)
-	if pattern != "" {
+	if pattern != "" && !redirected(r) {
 		a.mux.ServeHTTP(w, r)
 		return
 	}

@@ -347,9 +347,29 @@ func TestReadinessAndLoad(t *testing.T) {
 	if out := w.do("GET", "/v1/devices", ``); out.Code != 503 || len(w.asked) != 0 {
 		t.Errorf("more requests than places: %d %s", out.Code, out.Body)
 	}
+	if out := w.do("GET", "/healthz", ``); out.Code != 200 {
+		t.Errorf("a busy node is taken for a dead one: %d %s", out.Code, out.Body)
+	}
+	if out := w.do("GET", "/readyz", ``); !strings.Contains(out.Body.String(), "shard 7") {
+		t.Errorf("a busy node does not say whether it is ready: %d %s", out.Code, out.Body)
+	}
 	<-w.api.places
 	if out := w.do("GET", "/v1/devices", ``); out.Code != 200 {
 		t.Errorf("after that: %d %s", out.Code, out.Body)
+	}
+}
+
+// A path is what it says: nobody is sent from one to another.
+func TestUncleanPaths(t *testing.T) {
+	w := newWorld(t, nil)
+	for _, path := range []string{"//v1/nodes", "/v1//nodes", "/v1/../v1/nodes", "/v1/./nodes", "/v1/nodes/", "/v1/nodes/.", "/v1/users/..", "/v1/nodes//"} {
+		if out := w.do("GET", path, ``); out.Code != 404 {
+			t.Errorf("%s: %d %v", path, out.Code, out.Header())
+		}
+	}
+	// A user may be called so, and is asked for by name.
+	if out := w.do("GET", "/v1/users/%2E%2E", ``); out.Code != 404 || !strings.Contains(out.Body.String(), "no such user") || len(w.asked) != 2 {
+		t.Errorf("%d %s, asked %v", out.Code, out.Body, w.asked)
 	}
 }
 

@@ -62,7 +62,8 @@ func TestOpenAPIHasEveryRoute(t *testing.T) {
 			described = append(described, method+" "+path)
 		}
 	}
-	served := slices.Concat(slices.Collect(maps.Keys(newWorld(t, nil).api.routes())), elsewhere)
+	a := newWorld(t, nil).api
+	served := slices.Concat(slices.Collect(maps.Keys(a.routes())), slices.Collect(maps.Keys(a.probes())), elsewhere)
 	slices.Sort(described)
 	slices.Sort(served)
 	for _, route := range served {

@@ -29,15 +29,7 @@ func (n *Node) openHTTP(metrics *auth.Metrics) error {
 	if err != nil {
 		return err
 	}
-	mux := http.NewServeMux()
-	mux.Handle("/", a)
-	mux.HandleFunc("GET "+conns.Path, n.upgrade)
-	mux.HandleFunc(conns.Path, onlyGet)
-	if n.cfg.Echo {
-		mux.HandleFunc("GET "+conns.EchoPath, n.conns.Echo)
-		mux.HandleFunc(conns.EchoPath, onlyGet)
-	}
-	n.clients = n.server(mux)
+	n.clients = n.server(n.paths(a))
 	if n.TLS() {
 		if n.clients.TLSConfig, err = conns.TLS(n.cfg.TLSCert, n.cfg.TLSKey, n.cfg.Log.With("part", "tls")); err != nil {
 			return err
@@ -50,6 +42,21 @@ func (n *Node) openHTTP(metrics *auth.Metrics) error {
 	return nil
 }
 
+// paths sends each request to whom it is for. A ServeMux would redirect from
+// paths with double slashes or dots, and what answers those is the API.
+func (n *Node) paths(rest http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch path := r.URL.EscapedPath(); {
+		case path == conns.Path:
+			get(w, r, n.upgrade)
+		case path == conns.EchoPath && n.cfg.Echo:
+			get(w, r, n.conns.Echo)
+		default:
+			rest.ServeHTTP(w, r)
+		}
+	})
+}
+
 // upgrade takes no connection that could not be served.
 func (n *Node) upgrade(w http.ResponseWriter, r *http.Request) {
 	if n.draining.Load() {
@@ -59,8 +66,12 @@ func (n *Node) upgrade(w http.ResponseWriter, r *http.Request) {
 	n.conns.Upgrade(w, r)
 }
 
-// onlyGet answers what is not a GET on a path of WebSockets.
-func onlyGet(w http.ResponseWriter, r *http.Request) {
+// get lets GET through, and HEAD, as a ServeMux does.
+func get(w http.ResponseWriter, r *http.Request, h http.HandlerFunc) {
+	if r.Method == http.MethodGet || r.Method == http.MethodHead {
+		h(w, r)
+		return
+	}
 	w.Header().Set("Allow", "GET, HEAD")
 	ws.Refuse(w, http.StatusMethodNotAllowed, fault.NotFound, r.Method+" is not among the methods of this path: GET, HEAD")
 }
@@ -72,7 +83,9 @@ func (n *Node) server(h http.Handler) *http.Server {
 		ReadTimeout:       30 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    16 << 10,
-		ErrorLog:          slog.NewLogLogger(n.cfg.Log.With("part", "http").Handler(), slog.LevelDebug),
+		// OPTIONS * is a path like any other that there is not.
+		DisableGeneralOptionsHandler: true,
+		ErrorLog:                     slog.NewLogLogger(n.cfg.Log.With("part", "http").Handler(), slog.LevelDebug),
 	}
 }
 
