@@ -4,18 +4,20 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // call runs a command as the process would.
 func call(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	var out, errs bytes.Buffer
-	code = run(t.Context(), args, &out, &errs)
+	code = run(t.Context(), args, streams{nil, &out, &errs})
 	return code, out.String(), errs.String()
 }
 
@@ -49,33 +51,44 @@ func TestConfigCommand(t *testing.T) {
 	}
 }
 
-// A node does what variables and file say, logs what is not as usual, and ends
-// in order.
-func TestServeTakesItsConfigurationFromEverywhere(t *testing.T) {
-	folder := t.TempDir()
-	file := filepath.Join(folder, "rookery.yaml")
-	text := "registration: closed\nlog-format: json\npublic-url: wss://chat.example.org/v1/ws\nproxy-protocol-from: [192.0.2.0/24]\nshards: 2\n"
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	t.Setenv("ROOKERY_DATA", filepath.Join(folder, "data"))
-	t.Setenv("ROOKERY_LISTEN", "127.0.0.1:0")
-	ctx, stop := context.WithCancel(t.Context())
-	defer stop()
+// start runs serve until it greets. It gives where REST is, and stop, which
+// gives the exit code and all that was logged.
+func start(t *testing.T, args ...string) (base string, stop func() (int, string)) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
 	out, in := io.Pipe()
 	var logs bytes.Buffer
 	ended := make(chan int, 1)
 	go func() {
-		ended <- run(ctx, []string{"serve", "--config", file, "--admin", filepath.Join(folder, "admin.sock")}, in, &logs)
+		ended <- run(ctx, append([]string{"serve"}, args...), streams{nil, in, &logs})
 		in.Close()
 	}()
 	greeting := make([]byte, 4096)
 	n, err := out.Read(greeting)
 	if err != nil {
-		t.Fatalf("it does not come up: %v\n%s", err, logs.String())
+		cancel()
+		t.Fatalf("it does not come up: exit code %d\n%s", <-ended, logs.String())
 	}
 	_, rest, _ := strings.Cut(string(greeting[:n]), "REST  ")
-	base, _, _ := strings.Cut(rest, " ")
+	base, _, _ = strings.Cut(rest, " ")
+	return base, func() (int, string) {
+		cancel()
+		return <-ended, logs.String()
+	}
+}
+
+// A node does what variables and file say, logs what is not as usual, and ends
+// in order.
+func TestServeTakesItsConfigurationFromEverywhere(t *testing.T) {
+	folder := t.TempDir()
+	file := filepath.Join(folder, "rookery.yaml")
+	text := "registration: closed\nlog-format: json\npublic-url: wss://chat.example.org/v1/ws\nshards: 2\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("ROOKERY_DATA", filepath.Join(folder, "data"))
+	t.Setenv("ROOKERY_LISTEN", "127.0.0.1:0")
+	base, stop := start(t, "--config", file, "--admin", filepath.Join(folder, "admin.sock"))
 	answer, err := http.Post(base+"/users", "application/json", strings.NewReader(`{"user":"alice","name":"Alice","password":"correct horse"}`))
 	if err != nil {
 		t.Fatal(err)
@@ -84,17 +97,68 @@ func TestServeTakesItsConfigurationFromEverywhere(t *testing.T) {
 	if answer.StatusCode != http.StatusForbidden {
 		t.Errorf("registration is closed, and answers %s", answer.Status)
 	}
-	stop()
-	if code := <-ended; code != 0 {
-		t.Errorf("exit code %d: %s", code, logs.String())
+	code, logs := stop()
+	if code != 0 {
+		t.Errorf("exit code %d: %s", code, logs)
 	}
-	first, _, _ := strings.Cut(logs.String(), "\n")
-	for _, want := range []string{`"settings":"config=` + file, "registration=closed", "listen=127.0.0.1:0", "proxy-protocol-from=192.0.2.0/24"} {
+	first, _, _ := strings.Cut(logs, "\n")
+	for _, want := range []string{`"settings":"config=` + file, "registration=closed", "listen=127.0.0.1:0", "public-url=wss://chat.example.org/v1/ws"} {
 		if !strings.Contains(first, want) {
 			t.Errorf("the first line lacks %s: %s", want, first)
 		}
 	}
 	if strings.Contains(first, "drain-timeout") {
 		t.Errorf("the first line tells of a default: %s", first)
+	}
+}
+
+// A proxy that is believed must say for whom it connects; others may not.
+func TestProxiesAreBelievedWhereConfigured(t *testing.T) {
+	for networks, c := range map[string]struct{ bare, header string }{
+		"127.0.0.0/8":  {bare: "HTTP/1.1 400 Bad Request", header: "HTTP/1.1 200 OK"},
+		"192.0.2.0/24": {bare: "HTTP/1.1 200 OK", header: "HTTP/1.1 400 Bad Request"},
+	} {
+		folder := t.TempDir()
+		base, stop := start(t, "--listen=127.0.0.1:0", "--data", folder+"/data", "--admin", folder+"/admin", "--shards=1", "--proxy-protocol-from="+networks)
+		address, _, _ := strings.Cut(strings.TrimPrefix(base, "http://"), "/")
+		const request = "GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+		for what, want := range map[string]string{request: c.bare, "PROXY TCP4 203.0.113.7 127.0.0.1 1 2\r\n" + request: c.header} {
+			if got := exchange(t, address, what); got != want {
+				t.Errorf("proxies in %s: %q is answered %q, want %q", networks, what, got, want)
+			}
+		}
+		if code, logs := stop(); code != 0 {
+			t.Errorf("exit code %d: %s", code, logs)
+		}
+	}
+}
+
+// exchange sends a text and gives the first line of the answer, or "".
+func exchange(t *testing.T, address, text string) string {
+	t.Helper()
+	c, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(20 * time.Second))
+	if _, err := io.WriteString(c, text); err != nil {
+		t.Fatal(err)
+	}
+	answer, _ := io.ReadAll(c) // a refusal may be a reset
+	first, _, _ := strings.Cut(string(answer), "\r\n")
+	return first
+}
+
+func TestConnectionsKeepToDescriptors(t *testing.T) {
+	for _, c := range []struct {
+		descriptors uint64
+		wanted, got int
+	}{
+		{20_000, 0, 19_488}, {20_000, 100, 100}, {20_000, 50_000, 19_488}, {600, 0, 300}, {0, 0, 0}, {0, 7, 7}, {1 << 40, 0, 0},
+	} {
+		if got := connections(c.descriptors, c.wanted); got != c.got {
+			t.Errorf("of %d descriptors, %d wanted: %d, want %d", c.descriptors, c.wanted, got, c.got)
+		}
 	}
 }

@@ -14,47 +14,74 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"syscall"
 )
 
-const usage = `Rookery: messaging for millions, self-hosted.
+// streams are a command's standard input, output and error.
+type streams struct {
+	in       io.Reader
+	out, err io.Writer
+}
 
-Usage:
-  rookery serve [flags]     run a node (rookery serve --help lists the flags)
-  rookery config [flags]    print the configuration that serve would run with
-  rookery version           print the version
+// command is what `rookery NAME` does. Whatever it is called wrongly by is a
+// usageError.
+type command struct {
+	name, args, doc string
+	run             func(ctx context.Context, args []string, std streams) error
+}
 
-The quick start, the protocol and all settings are in README.md, docs/protocol.md
-and docs/configuration.md.
-`
+func commands() []command {
+	return []command{
+		{"serve", "[flags]", "run a node (rookery serve --help lists the flags)", serve},
+		{"config", "[flags]", "print the configuration that serve would run with", config},
+		{"version", "", "print the version", printVersion},
+	}
+}
+
+// usage lists the commands.
+func usage() string {
+	var b strings.Builder
+	b.WriteString("Rookery: messaging for millions, self-hosted.\n\nUsage:\n")
+	for _, c := range commands() {
+		fmt.Fprintf(&b, "  rookery %-18s%s\n", strings.TrimSpace(c.name+" "+c.args), c.doc)
+	}
+	b.WriteString("\nThe quick start, the protocol and all settings are in README.md, docs/protocol.md\nand docs/configuration.md.\n")
+	return b.String()
+}
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+	os.Exit(run(ctx, os.Args[1:], streams{os.Stdin, os.Stdout, os.Stderr}))
 }
 
 // run is main without the process: the exit code is 2 for a wrong call and 1
 // for everything else that fails.
-func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+func run(ctx context.Context, args []string, std streams) int {
 	if len(args) == 0 {
-		fmt.Fprint(stderr, usage)
+		fmt.Fprint(std.err, usage())
 		return 2
 	}
-	var err error
-	switch args[0] {
-	case "serve":
-		err = serve(ctx, args[1:], stdout, stderr)
-	case "config":
-		err = config(args[1:], stdout)
-	case "version", "--version":
-		fmt.Fprintln(stdout, "rookery", version())
+	name := args[0]
+	switch name {
 	case "help", "--help", "-h":
-		fmt.Fprint(stdout, usage)
-	default:
-		fmt.Fprintf(stderr, "rookery: there is no command %q\n\n%s", args[0], usage)
-		return 2
+		fmt.Fprint(std.out, usage())
+		return 0
+	case "--version":
+		name = "version"
 	}
+	for _, c := range commands() {
+		if c.name == name {
+			return exitCode(c.run(ctx, args[1:], std), std.err)
+		}
+	}
+	fmt.Fprintf(std.err, "rookery: there is no command %q\n\n%s", name, usage())
+	return 2
+}
+
+// exitCode tells what a command ended with.
+func exitCode(err error, stderr io.Writer) int {
 	var wrong *usageError
 	switch {
 	case errors.Is(err, flag.ErrHelp):
@@ -74,6 +101,11 @@ type usageError struct{ err error }
 
 func (e *usageError) Error() string { return e.err.Error() }
 func (e *usageError) Unwrap() error { return e.err }
+
+func printVersion(_ context.Context, _ []string, std streams) error {
+	fmt.Fprintln(std.out, "rookery", version())
+	return nil
+}
 
 // version as the build recorded it.
 func version() string {

@@ -16,10 +16,10 @@ import (
 )
 
 // serve runs a node until the context ends, then drains it.
-func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+func serve(ctx context.Context, args []string, std streams) error {
 	e, err := settings.Load(args, os.Environ())
 	if errors.Is(err, flag.ErrHelp) {
-		settings.WriteHelp(stdout, "rookery serve", "Runs a node until SIGTERM or SIGINT, then drains it.")
+		settings.WriteHelp(std.out, "rookery serve", "Runs a node until SIGTERM or SIGINT, then drains it.")
 		return nil
 	}
 	if err != nil {
@@ -27,7 +27,7 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	}
 	cfg := e.Config.Node
 	cfg.Version = version()
-	cfg.Log = logger(stderr, e.Config)
+	cfg.Log = logger(std.err, e.Config)
 	cfg.Log.Info("starting", "version", cfg.Version, "settings", strings.Join(e.Changed(), " "))
 	keepPrivate()
 	allowed, err := raiseDescriptorLimit()
@@ -43,7 +43,7 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	greet(stdout, n, allowed, cfg.Connections)
+	greet(std.out, n, allowed, cfg.Connections)
 	select {
 	case <-ctx.Done():
 		cfg.Log.Info("draining", "timeout", cfg.DrainTimeout)

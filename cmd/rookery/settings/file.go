@@ -18,13 +18,13 @@ import (
 // maxFile bounds a configuration file, in bytes.
 const maxFile = 256 << 10
 
-// readFile reads the configuration file at path.
-func readFile(path string, settings []Setting) ([]given, Faults) {
-	data, err := load(path)
+// readFile reads the configuration file that the setting names.
+func readFile(config given, settings []Setting) ([]given, Faults) {
+	data, err := load(config.texts[0])
 	if err != nil {
-		return nil, Faults{{Settings: []string{"config"}, text: fmt.Sprintf("configuration file: %v", err)}}
+		return nil, Faults{{Settings: []string{config.setting.Name}, text: fmt.Sprintf("%s: %v", config.where, err)}}
 	}
-	return parseFile(path, data, settings)
+	return parseFile(config.texts[0], data, settings)
 }
 
 func load(path string) (data []byte, err error) {

@@ -30,11 +30,10 @@ func Load(args, environ []string, switches ...Switch) (*Effective, error) {
 	l := loader{Effective: Effective{Config: Default(), from: map[string]where{}, switches: cli.switches}, bad: map[string]bool{}}
 	// The file first and the flags last: each overrides what came before. The
 	// faults are told the other way round, in order of precedence.
-	path := chosen("config", "", env, cli.given)
 	var file []given
 	var fileFaults Faults
-	if path != "" {
-		file, fileFaults = readFile(path, settings)
+	if from := chosen("config", env, cli.given); from != nil && from.texts[0] != "" {
+		file, fileFaults = readFile(*from, settings)
 	}
 	fileFaults = append(fileFaults, l.take(file)...)
 	slices.SortStableFunc(fileFaults, func(a, b Fault) int { return a.line - b.line })
@@ -52,16 +51,17 @@ func Load(args, environ []string, switches ...Switch) (*Effective, error) {
 	return &l.Effective, nil
 }
 
-// chosen is the last value of a setting that is one text.
-func chosen(name, value string, sources ...[]given) string {
+// chosen is the last value of a setting in the sources.
+func chosen(name string, sources ...[]given) *given {
+	var last *given
 	for _, source := range sources {
-		for _, g := range source {
-			if g.setting.Name == name {
-				value = g.texts[0]
+		for i := range source {
+			if source[i].setting.Name == name {
+				last = &source[i]
 			}
 		}
 	}
-	return value
+	return last
 }
 
 type loader struct {
@@ -124,7 +124,7 @@ func each(err error) []error {
 	if err == nil {
 		return nil
 	}
-	joined, ok := err.(interface{ Unwrap() []error }) //nolint:errorlint // what was joined, not what is wrapped
+	joined, ok := err.(interface{ Unwrap() []error })
 	if !ok {
 		return []error{err}
 	}

@@ -144,7 +144,7 @@ func TestFaults(t *testing.T) {
 			"--public-url: holds a user or password, which a setting never does",
 		}},
 		{"no such file", []string{"--config=/nowhere/rookery.yaml", "--shards=0"}, nil, "", []string{
-			"--shards: 0 is not from 1 to 4096", "configuration file: open /nowhere/rookery.yaml: no such file or directory",
+			"--shards: 0 is not from 1 to 4096", "--config: open /nowhere/rookery.yaml: no such file or directory",
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -176,4 +176,32 @@ func TestHelpIsNoFault(t *testing.T) {
 			t.Errorf("%v gives %v", args, err)
 		}
 	}
+}
+
+// Two settings that shared a field would silently undo each other.
+func TestEverySettingHasAFieldOfItsOwn(t *testing.T) {
+	for _, s := range Settings() {
+		changed := false
+		for _, text := range append(samples(s), "7", "7s", "7h", "7MiB", "7/7", "true", "debug", "/x", "wss://x/", "https://x", "10.0.0.0/8", "127.0.0.1:7") {
+			c, standard := Default(), Default()
+			if s.kind.read(&c, []string{text}) != nil || lines(s, &c) == lines(s, &standard) {
+				continue
+			}
+			changed = true
+			for _, other := range Settings() {
+				if other.Name != s.Name && lines(other, &c) != lines(other, &standard) {
+					t.Errorf("%s changes %s", s.Name, other.Name)
+				}
+			}
+			break
+		}
+		if !changed {
+			t.Errorf("%s: nothing changes it", s.Name)
+		}
+	}
+}
+
+// samples are words of what a setting says of its values.
+func samples(s Setting) []string {
+	return strings.FieldsFunc(s.kind.values, func(r rune) bool { return r == ' ' || r == ',' })
 }

@@ -48,7 +48,7 @@ func candidates(s Setting) *rapid.Generator[string] {
 	if m := bounds.FindStringSubmatch(s.kind.values); m != nil {
 		fixed = append(fixed, m[1], m[1], m[2], m[2])
 	}
-	return rapid.OneOf(rapid.SampledFrom(fixed), rapid.SampledFrom(strings.FieldsFunc(s.kind.values, func(r rune) bool { return r == ' ' || r == ',' })), rapid.String())
+	return rapid.OneOf(rapid.SampledFrom(fixed), rapid.SampledFrom(samples(s)), rapid.String())
 }
 
 // Any configuration that is accepted prints as a file that gives the same one;
