@@ -2,6 +2,7 @@
 //
 //	rookery serve --data DIR --listen ADDR --admin ADDR    run a node
 //	rookery config                                         print the configuration in force
+//	rookery bench SCENARIO --self                          measure a node
 //	rookery version                                        say which this is
 package main
 
@@ -35,6 +36,7 @@ func commands() []command {
 	return []command{
 		{"serve", "[flags]", "run a node (rookery serve --help lists the flags)", serve},
 		{"config", "[flags]", "print the configuration that serve would run with", config},
+		{"bench", "SCENARIO [flags]", "measure a node (rookery bench lists the scenarios)", measure},
 		{"version", "", "print the version", printVersion},
 	}
 }

@@ -1,6 +1,9 @@
 package ledger
 
-import "math/bits"
+import (
+	"math"
+	"math/bits"
+)
 
 // ReceiversMax bounds the devices that the messages of one flow are for.
 const ReceiversMax = 32
@@ -46,6 +49,7 @@ type entry struct {
 	intended int64  // when it was to be sent, ns
 	order    uint64 // 0 until known
 	got      uint32 // receivers that have it
+	again    uint32 // us from intended to when it was sent last, where that was not the first time
 	state    entryState
 }
 
@@ -135,12 +139,13 @@ func (l *Ledger) Send(f int, intended int64) uint64 {
 // Again says that a message is sent once more, as the protocol asks for after a
 // lost connection or an error that can be retried. It is false where the
 // message is answered, so that it must not be.
-func (l *Ledger) Again(f int, number uint64) bool {
+func (l *Ledger) Again(f int, number uint64, now int64) bool {
 	e := l.at(f, number)
 	if e == nil || e.state&(answered|refused) != 0 {
 		return false
 	}
 	e.state |= repeated
+	e.again = uint32(min(max((now-e.intended)/1000, 0), math.MaxUint32))
 	l.tally.AskedAgain++
 	return true
 }
@@ -182,17 +187,18 @@ func (l *Ledger) known(f int, number uint64) (e *entry, gone bool) {
 	return e, e == nil
 }
 
-// Sent is the answer that accepts. It gives when the message was to be sent;
-// false where this was not the first answer to it.
-func (l *Ledger) Sent(f int, number, order uint64, duplicate bool) (int64, bool) {
+// Sent is the answer that accepts. It gives when the message was to be sent,
+// and when it was last sent again, the same where it was not; false where this
+// was not the first answer to it.
+func (l *Ledger) Sent(f int, number, order uint64, duplicate bool) (intended, last int64, first bool) {
 	e, gone := l.known(f, number)
 	switch {
 	case gone, e != nil && e.state&answered != 0:
 		l.tally.Duplicates++
-		return 0, false
+		return 0, 0, false
 	case e == nil, e.state&refused != 0:
 		l.tally.Phantoms++
-		return 0, false
+		return 0, 0, false
 	}
 	if duplicate && e.state&repeated == 0 {
 		// Accepted before, and it was sent once only.
@@ -202,9 +208,10 @@ func (l *Ledger) Sent(f int, number, order uint64, duplicate bool) (int64, bool)
 	e.state |= answered
 	l.flows[f].open--
 	l.setOrder(e, order)
-	at := e.intended
+	intended = e.intended
+	last = intended + 1000*int64(e.again)
 	l.settle(f)
-	return at, true
+	return intended, last, true
 }
 
 // setOrder notes a message's order, which whoever says it must agree on.

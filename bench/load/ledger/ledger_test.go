@@ -68,7 +68,7 @@ func play(l *Ledger, f int, script string) {
 		case "shown":
 			l.Shown(f, a)
 		case "again":
-			l.Again(f, a)
+			l.Again(f, a, 5_000_001)
 		case "copy":
 			l.Copy(f, int(a), b, 0)
 		}
@@ -214,6 +214,22 @@ func left(queues [][]uint64) (n int) {
 		n += len(q)
 	}
 	return n
+}
+
+// A message that was refused for now, and sent again, counts from both times.
+func TestSentAgain(t *testing.T) {
+	var l Ledger
+	f := l.AddFlow(1, 1, 0)
+	n := l.Send(f, 1_000_000)
+	if !l.Again(f, n, 4_000_000) {
+		t.Fatal("it has no answer yet")
+	}
+	if intended, last, ok := l.Sent(f, n, 1, false); intended != 1_000_000 || last != 4_000_000 || !ok {
+		t.Errorf("got %d, %d, %v", intended, last, ok)
+	}
+	if l.Again(f, n, 5_000_000) {
+		t.Error("it has an answer")
+	}
 }
 
 // A long flow keeps no more than what is open.

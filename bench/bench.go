@@ -1,0 +1,346 @@
+package bench
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"time"
+
+	"github.com/rookery-im/rookery/bench/load"
+	"github.com/rookery-im/rookery/bench/load/latency"
+	"github.com/rookery-im/rookery/bench/machine"
+	"github.com/rookery-im/rookery/bench/report"
+	"github.com/rookery-im/rookery/bench/scenario"
+	"github.com/rookery-im/rookery/bench/target"
+)
+
+// WorkerCommand is the word by which the binary is started as a worker: it is
+// told what to do on its standard input.
+const WorkerCommand = "worker"
+
+// Program is the binary that runs this, as far as it must be known.
+type Program struct {
+	// Binary has the commands serve and `bench worker`.
+	Binary      string
+	Version     string
+	Command     []string // as it was typed
+	Descriptors uint64   // that a process may open
+	In          io.Reader
+	Out, Err    io.Writer
+}
+
+// UsageError is a fault in how the command was called.
+type UsageError struct{ err error }
+
+func (e *UsageError) Error() string { return e.err.Error() }
+func (e *UsageError) Unwrap() error { return e.err }
+
+// ErrFailed says that messages were lost, doubled or out of order; ErrInvalid
+// that the measurement cannot be believed.
+var (
+	ErrFailed  = errors.New("the run FAILED")
+	ErrInvalid = errors.New("the run is NOT VALID")
+)
+
+const usage = `Measure a node.
+
+Usage:
+  rookery bench SCENARIO [flags]     rookery bench SCENARIO --help lists them
+  rookery bench compare A.json B.json
+
+It measures a node that it starts itself, in a process of its own (--self), or
+one that runs: --addr HOST:PORT --admin ADDRESS.
+
+Scenarios:
+`
+
+// Run is the command: args are what follows `rookery bench`.
+func Run(ctx context.Context, p Program, args []string) error {
+	if len(args) == 0 || args[0] == "help" || args[0] == "-h" || args[0] == "--help" {
+		fmt.Fprint(p.Out, usage)
+		for _, s := range scenario.All() {
+			fmt.Fprintf(p.Out, "  %-10s %s\n", s.Name(), s.Doc())
+		}
+		fmt.Fprint(p.Out, "\nWhat each one does, and how not to fool oneself, is in bench/README.md.\n")
+		return nil
+	}
+	switch args[0] {
+	case WorkerCommand:
+		return load.Serve(ctx, p.In, p.Out)
+	case "compare":
+		return compare(p, args[1:])
+	}
+	s, ok := scenario.Find(args[0])
+	if !ok {
+		return &UsageError{fmt.Errorf("bench: there is no scenario %q; rookery bench lists them", args[0])}
+	}
+	o, err := parse(p, s, args[1:])
+	if err != nil {
+		return err
+	}
+	return o.measure(ctx, p, s)
+}
+
+// options are the flags that all scenarios share.
+type options struct {
+	self        bool
+	address     string
+	admin       string
+	pid         int
+	dir         string
+	memory      bool
+	checkpoints time.Duration
+	serveFlags  []string
+	json, html  string
+	runs        int
+	workers     int
+	payload     int
+	ackEach     bool
+	atOnce      int
+	seed        uint64
+	probe       time.Duration
+}
+
+func parse(p Program, s scenario.Scenario, args []string) (*options, error) {
+	o := &options{}
+	fs := flag.NewFlagSet("rookery bench "+s.Name(), flag.ContinueOnError)
+	fs.SetOutput(p.Err)
+	fs.BoolVar(&o.self, "self", false, "start a node for the run, in a process of its own with an empty data directory")
+	fs.StringVar(&o.address, "addr", "127.0.0.1:8080", "address of the node's clients, as numbers")
+	fs.StringVar(&o.admin, "admin", "127.0.0.1:9090", "the node's admin address, or the path of its socket file")
+	fs.IntVar(&o.pid, "pid", 0, "the node's process, where it is not the one that it says itself")
+	fs.StringVar(&o.dir, "dir", "", "with --self: where its data is put, in a folder that is removed afterwards (default: the system's temporary folder)")
+	fs.BoolVar(&o.memory, "allow-tmpfs", false, "measure even where the data is in memory; the report says so")
+	fs.DurationVar(&o.checkpoints, "checkpoint-every", 8*time.Second, "with --self: the node's own setting; a node's default is longer and writes less")
+	fs.Func("serve-flag", "with --self: one more flag for rookery serve; may be repeated, and is printed", func(s string) error {
+		o.serveFlags = append(o.serveFlags, s)
+		return nil
+	})
+	fs.StringVar(&o.json, "json", "", "write the result to this file")
+	fs.StringVar(&o.html, "html", "", "write a page with charts to this file")
+	fs.IntVar(&o.runs, "runs", 1, "how often; the figures are then medians, with their spread")
+	fs.IntVar(&o.workers, "workers", 0, "processes that generate load (0: as few as descriptors allow)")
+	fs.IntVar(&o.payload, "payload", 100, "bytes of a message's payload")
+	fs.BoolVar(&o.ackEach, "ack-each", false, "ack every message by itself instead of all that came together")
+	fs.IntVar(&o.atOnce, "at-once", 2000, "connections that are being opened at a time")
+	fs.Uint64Var(&o.seed, "seed", 1, "of the order in which users take turns")
+	fs.DurationVar(&o.probe, "disk-probe", 2*time.Second, "how long the disk is probed before and after")
+	s.Flags(fs)
+	fs.Usage = func() {
+		fmt.Fprintf(p.Err, "rookery bench %s: %s\n\n", s.Name(), s.Doc())
+		fs.PrintDefaults()
+	}
+	if err := fs.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return nil, err
+		}
+		return nil, &UsageError{err}
+	}
+	var errs []error
+	check := func(ok bool, format string, args ...any) {
+		if !ok {
+			errs = append(errs, fmt.Errorf(format, args...))
+		}
+	}
+	check(fs.NArg() == 0, "unexpected argument %q", fs.Arg(0))
+	check(o.runs >= 1 && o.runs <= 99, "runs: %d is not from 1 to 99", o.runs)
+	check(o.payload >= 16 && o.payload <= 64<<10, "payload: %d is not from 16 to 65536", o.payload)
+	check(o.atOnce >= 1, "at-once: %d is not above 0", o.atOnce)
+	check(o.self || len(o.serveFlags) == 0, "serve-flag: is for a node started by --self")
+	check(o.checkpoints > 0, "checkpoint-every: %v is not above 0", o.checkpoints)
+	if err := errors.Join(errs...); err != nil {
+		return nil, &UsageError{err}
+	}
+	return o, nil
+}
+
+// measure runs a scenario as often as asked, and reports.
+func (o *options) measure(ctx context.Context, p Program, s scenario.Scenario) error {
+	var runs []report.Result
+	for i := range o.runs {
+		if o.runs > 1 {
+			fmt.Fprintf(p.Err, "\nrun %d of %d\n", i+1, o.runs)
+		}
+		r, err := o.once(ctx, p, s)
+		if err != nil {
+			return fmt.Errorf("bench %s: %w", s.Name(), err)
+		}
+		runs = append(runs, *r)
+	}
+	r := report.Median(runs)
+	err := report.Table(p.Out, r)
+	if o.json != "" {
+		err = errors.Join(err, writeJSON(o.json, r))
+	}
+	if o.html != "" {
+		err = errors.Join(err, writeHTML(o.html, r))
+	}
+	if err != nil {
+		return err
+	}
+	if err := r.Failed(); err != nil {
+		return fmt.Errorf("%w: %w", ErrFailed, err)
+	}
+	if !r.Valid {
+		return ErrInvalid
+	}
+	return nil
+}
+
+// once is one run: a node, the disk's own latency, the scenario, the disk again.
+func (o *options) once(ctx context.Context, p Program, s scenario.Scenario) (_ *report.Result, err error) {
+	n, err := o.node(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, n.Close()) }()
+	fs, dir, err := o.fileSystem(n)
+	if err != nil {
+		return nil, err
+	}
+	before, err := o.probeDisk(ctx, p, dir)
+	if err != nil {
+		return nil, err
+	}
+	m := machine.Describe()
+	r, err := s.Run(ctx, &scenario.Env{
+		Node: n, Out: p.Err, Descriptors: int(p.Descriptors), Workers: o.workers, //nolint:gosec // a limit of descriptors
+		Spawn: p.worker(ctx), Payload: o.payload, AckEach: o.ackEach, AtOnce: o.atOnce, Seed: o.seed, Machine: m,
+	})
+	if err != nil {
+		return nil, err
+	}
+	after, err := o.probeDisk(ctx, p, dir)
+	if err != nil {
+		return nil, err
+	}
+	if before != nil {
+		r.DiskSyncMs = &report.DiskSync{Before: before.Quantiles(), After: after.Quantiles()}
+		before.Add(after)
+		r.DiskSyncMs.P50, r.DiskSyncMs.P99 = latency.Millis(before.Quantile(50)), latency.Millis(before.Quantile(99))
+	} else {
+		r.Note("it is not known where the node's data lies: the disk was not probed")
+	}
+	r.Command, r.Version, r.Machine, r.FileSystem = p.Command, p.Version, m, fs
+	r.Node = report.Node{Version: n.About.Version, Go: n.About.Go, Own: n.Own(), CheckpointEvery: n.About.CheckpointEvery, Lifted: n.Lifted, Set: n.Set, Rates: map[string]float64{}}
+	for name, rate := range n.About.Rates {
+		r.Node.Rates[name] = rate.PerSecond
+	}
+	return r, nil
+}
+
+func (o *options) node(ctx context.Context, p Program) (*target.Node, error) {
+	if !o.self {
+		return target.Given(ctx, o.address, o.admin, o.pid)
+	}
+	dir := o.dir
+	if dir == "" {
+		dir = os.TempDir()
+	}
+	// Before anything is started: a node that must not be measured need not run.
+	if err := o.allowed(dir); err != nil {
+		return nil, err
+	}
+	n, err := target.Self(ctx, target.SelfConfig{Binary: p.Binary, Dir: dir, CheckpointEvery: o.checkpoints, Extra: o.serveFlags})
+	if err != nil {
+		return nil, err
+	}
+	fmt.Fprintf(p.Err, "a node of our own at %s, process %d\n", n.Address, n.About.PID)
+	for _, l := range n.Lifted {
+		fmt.Fprintf(p.Err, "  limit lifted: %s\n", l)
+	}
+	for _, s := range n.Set {
+		fmt.Fprintf(p.Err, "  set: %s\n", s)
+	}
+	return n, nil
+}
+
+// allowed refuses a file system that is memory.
+func (o *options) allowed(dir string) error {
+	fs, err := machine.ReadFileSystem(dir)
+	if err != nil {
+		return err
+	}
+	if fs.Memory && !o.memory {
+		return fmt.Errorf("%s is on %s, which is memory: syncs cost nothing there. Choose another --dir, or say --allow-tmpfs", dir, fs.Name)
+	}
+	return nil
+}
+
+// fileSystem is where the node's data lies, if that is on this machine.
+func (o *options) fileSystem(n *target.Node) (*machine.FileSystem, string, error) {
+	dir := n.About.Data
+	if _, err := os.Stat(dir); dir == "" || err != nil {
+		return nil, "", nil //nolint:nilerr // elsewhere, or not for us to see
+	}
+	if err := o.allowed(dir); err != nil {
+		return nil, "", err
+	}
+	fs, err := machine.ReadFileSystem(dir)
+	return &fs, dir, err
+}
+
+func (o *options) probeDisk(ctx context.Context, p Program, dir string) (*latency.Histogram, error) {
+	if dir == "" || o.probe <= 0 {
+		return nil, nil
+	}
+	// Beside the data, not in it: the folder above is on the same file system
+	// where the node was started here, and is ours to write to.
+	h, err := machine.ProbeDisk(ctx, dir, o.probe)
+	if err != nil {
+		return nil, err
+	}
+	fmt.Fprintf(p.Err, "disk, quiet: 4 KiB are durable in %.2f ms (p50), %.2f ms (p99)\n", latency.Millis(h.Quantile(50)), latency.Millis(h.Quantile(99)))
+	return h, nil
+}
+
+// worker makes commands of worker processes.
+func (p Program) worker(ctx context.Context) func() *exec.Cmd {
+	return func() *exec.Cmd {
+		cmd := exec.CommandContext(ctx, p.Binary, "bench", WorkerCommand)
+		cmd.Stderr = p.Err
+		return cmd
+	}
+}
+
+func writeJSON(path string, r *report.Result) error {
+	data, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return fmt.Errorf("bench: %w", err)
+	}
+	if err := os.WriteFile(path, append(data, '\n'), 0o644); err != nil {
+		return fmt.Errorf("bench: %w", err)
+	}
+	return nil
+}
+
+func writeHTML(path string, r *report.Result) error {
+	f, err := os.Create(path)
+	if err != nil {
+		return fmt.Errorf("bench: %w", err)
+	}
+	return errors.Join(report.HTML(f, r), f.Close())
+}
+
+// compare sets two results side by side.
+func compare(p Program, args []string) error {
+	if len(args) != 2 {
+		return &UsageError{errors.New("bench compare: two files are needed, the result of before and that of after")}
+	}
+	var both [2]report.Result
+	for i, path := range args {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return fmt.Errorf("bench compare: %w", err)
+		}
+		if err := json.Unmarshal(data, &both[i]); err != nil {
+			return fmt.Errorf("bench compare: %s: %w", path, err)
+		}
+	}
+	return report.Compare(p.Out, &both[0], &both[1])
+}

@@ -1,0 +1,69 @@
+package machine
+
+import (
+	"os"
+	"runtime"
+	"testing"
+	"time"
+)
+
+func TestReading(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Log("there is no /proc here: nothing to read")
+		return
+	}
+	if m := Describe(); m.Cores == 0 || m.Kernel == "" || m.MemoryBytes == 0 {
+		t.Errorf("got %+v", m)
+	}
+	before, err := ReadProcess(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	total, err := ReadSystem()
+	if err != nil {
+		t.Fatal(err)
+	}
+	spun := 0
+	for begin := time.Now(); time.Since(begin) < 50*time.Millisecond; {
+		spun++
+	}
+	after, err := ReadProcess(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	later, err := ReadSystem()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if after.CPU <= before.CPU || after.Resident == 0 || after.Anonymous == 0 || later.Busy <= total.Busy {
+		t.Errorf("after 50 ms of work (%d): %+v, then %+v; %v, then %v", spun, before, after, total, later)
+	}
+	if KernelMemory() == 0 {
+		t.Error("the kernel has no memory")
+	}
+}
+
+func TestFileSystems(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Log("there is no /proc here: nothing to read")
+		return
+	}
+	dir := t.TempDir()
+	fs, err := ReadFileSystem(dir)
+	if err != nil || fs.Name == "" || fs.Device == "" {
+		t.Errorf("%+v, %v", fs, err)
+	}
+	if fs.Memory != (fs.Name == "tmpfs" || fs.Name == "ramfs") {
+		t.Errorf("%+v", fs)
+	}
+	if fs, err := ReadFileSystem("/dev/shm"); err == nil && fs.Name == "tmpfs" && !fs.Memory {
+		t.Errorf("a tmpfs is not told: %+v", fs)
+	}
+	h, err := ProbeDisk(t.Context(), dir, 20*time.Millisecond)
+	if err != nil || h.Count() == 0 {
+		t.Errorf("probe: %v, %v", h, err)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("the probe leaves %v, %v", left, err)
+	}
+}

@@ -1,0 +1,82 @@
+package report
+
+import "github.com/rookery-im/rookery/bench/load/latency"
+
+// Better says which way a figure is better.
+type Better int8
+
+// The ways.
+const (
+	Neither Better = iota
+	Higher
+	Lower
+)
+
+// Figure is one number of a result under its published name.
+type Figure struct {
+	Name   string
+	Value  float64
+	Unit   string
+	Better Better
+}
+
+// place is a figure and where it stands.
+type place struct {
+	Figure
+	at *float64
+}
+
+// Figures of a result, in the order of the table, only those that are there.
+func Figures(r *Result) []Figure {
+	var out []Figure
+	for _, p := range figures(r) {
+		out = append(out, p.Figure)
+	}
+	return out
+}
+
+func figures(r *Result) []place {
+	var out []place
+	add := func(name string, at *float64, unit string, better Better) {
+		if *at != 0 {
+			out = append(out, place{Figure{name, *at, unit, better}, at})
+		}
+	}
+	quantiles := func(name string, q *latency.Quantiles) {
+		if q == nil {
+			return
+		}
+		add(name+".p50", &q.P50, "ms", Lower)
+		add(name+".p99", &q.P99, "ms", Lower)
+		add(name+".p999", &q.P999, "ms", Lower)
+		add(name+".p9999", &q.P9999, "ms", Lower)
+	}
+	add("rate", &r.Rate, "messages/s", Higher)
+	add("serverCpuPerMillion", &r.ServerCPUPerMillion, "s", Lower)
+	add("clientCpuPerMillion", &r.ClientCPUPerMillion, "s", Neither)
+	if w := r.Window1; w != nil {
+		add("window1.rate", &w.Rate, "messages/s", Higher)
+		add("window1.serverCpuPerMillion", &w.ServerCPUPerMillion, "s", Lower)
+	}
+	add("storeRate", &r.StoreRate, "messages/s", Higher)
+	add("drainRate", &r.DrainRate, "messages/s", Higher)
+	add("deliveriesPerSecond", &r.DeliveriesPerSecond, "/s", Higher)
+	add("recoverSeconds", &r.RecoverSeconds, "s", Lower)
+	add("acceptedShare", &r.AcceptedShare, "of the maximum", Higher)
+	add("p99Ratio", &r.P99Ratio, "times", Lower)
+	add("bytesPerSession", &r.BytesPerSession, "B", Lower)
+	add("heapBytesPerSession", &r.HeapBytesPerSession, "B", Lower)
+	add("otherBytesPerSession", &r.OtherBytesPerSession, "B", Lower)
+	add("kernelBytesPerSession", &r.KernelBytesPerSession, "B", Lower)
+	quantiles("sentMs", r.SentMs)
+	quantiles("deliverMs", r.DeliverMs)
+	quantiles("receiptMs", r.ReceiptMs)
+	add("maxPauseMs", &r.MaxPauseMs, "ms", Lower)
+	add("maxStallMs", &r.MaxStallMs, "ms", Lower)
+	add("bytesWrittenPerMessage", &r.BytesWrittenPerMessage, "B", Lower)
+	if d := r.DiskSyncMs; d != nil {
+		add("diskSyncMs.p50", &d.P50, "ms", Neither)
+		add("diskSyncMs.p99", &d.P99, "ms", Neither)
+	}
+	return out
+}

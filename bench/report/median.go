@@ -1,0 +1,78 @@
+package report
+
+import "slices"
+
+// Median of several runs: a result whose figures are medians, each of its own,
+// with their spread. The phases are those of the run that is in the middle by
+// its first figure. One run is its own median.
+func Median(runs []Result) *Result {
+	if len(runs) == 1 {
+		return &runs[0]
+	}
+	byFirst := slices.Clone(runs)
+	slices.SortStableFunc(byFirst, func(a, b Result) int {
+		fa, fb := Figures(&a), Figures(&b)
+		switch {
+		case len(fa) == 0 || len(fb) == 0 || fa[0].Value == fb[0].Value:
+			return 0
+		case fa[0].Value < fb[0].Value:
+			return -1
+		}
+		return 1
+	})
+	mid := clone(byFirst[(len(byFirst)-1)/2])
+	mid.Spread = map[string][2]float64{}
+	mid.Started = runs[0].Started
+	mid.Seconds = 0
+	mid.Tally.Sent = 0
+	values := map[string][]float64{}
+	t := runs[0].Tally
+	for i := range runs {
+		r := &runs[i]
+		for _, f := range Figures(r) {
+			values[f.Name] = append(values[f.Name], f.Value)
+		}
+		mid.Seconds += r.Seconds
+		if i > 0 {
+			t = t.Plus(r.Tally)
+			mid.Invalid, mid.Notes, mid.Problems = nil, nil, nil
+		}
+	}
+	// What is wrong in any run is wrong.
+	mid.Valid = true
+	for i := range runs {
+		mid.Valid = mid.Valid && runs[i].Valid
+		mid.Invalid = append(mid.Invalid, runs[i].Invalid...)
+		mid.Notes = append(mid.Notes, runs[i].Notes...)
+		mid.Problems = append(mid.Problems, runs[i].Problems...)
+	}
+	mid.Account(t)
+	for _, f := range figures(&mid) {
+		v := values[f.Name]
+		slices.Sort(v)
+		*f.at = v[len(v)/2]
+		if len(v)%2 == 0 {
+			*f.at = (v[len(v)/2-1] + v[len(v)/2]) / 2
+		}
+		mid.Spread[f.Name] = [2]float64{v[0], v[len(v)-1]}
+	}
+	mid.Runs = runs
+	return &mid
+}
+
+// clone copies what medians are written into.
+func clone(r Result) Result {
+	copyOf(&r.SentMs)
+	copyOf(&r.DeliverMs)
+	copyOf(&r.ReceiptMs)
+	copyOf(&r.DiskSyncMs)
+	copyOf(&r.Window1)
+	return r
+}
+
+func copyOf[T any](p **T) {
+	if *p != nil {
+		v := **p
+		*p = &v
+	}
+}

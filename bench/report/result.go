@@ -1,0 +1,195 @@
+package report
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/rookery-im/rookery/bench/load/latency"
+	"github.com/rookery-im/rookery/bench/load/ledger"
+	"github.com/rookery-im/rookery/bench/machine"
+)
+
+// Format is the version of the JSON. It grows when a name changes its meaning.
+const Format = 1
+
+// Result of a scenario. Names at this level are the published ones; which are
+// there depends on the scenario. Times are milliseconds, or seconds where the
+// name says so; CPU is seconds per million messages.
+type Result struct {
+	Format   int       `json:"format"`
+	Scenario string    `json:"scenario"`
+	Started  time.Time `json:"started"`
+	Seconds  float64   `json:"seconds"`
+
+	Rate                float64 `json:"rate,omitempty"`
+	ServerCPUPerMillion float64 `json:"serverCpuPerMillion,omitempty"`
+	ClientCPUPerMillion float64 `json:"clientCpuPerMillion,omitempty"`
+
+	Missing    uint64 `json:"missing"`
+	Duplicates uint64 `json:"duplicates"`
+	OutOfOrder uint64 `json:"outOfOrder"`
+
+	SentMs     *latency.Quantiles `json:"sentMs,omitempty"`
+	DeliverMs  *latency.Quantiles `json:"deliverMs,omitempty"`
+	ReceiptMs  *latency.Quantiles `json:"receiptMs,omitempty"`
+	DiskSyncMs *DiskSync          `json:"diskSyncMs,omitempty"`
+
+	StoreRate           float64 `json:"storeRate,omitempty"`
+	DrainRate           float64 `json:"drainRate,omitempty"`
+	DeliveriesPerSecond float64 `json:"deliveriesPerSecond,omitempty"`
+
+	Sessions              int     `json:"sessions,omitempty"`
+	BytesPerSession       float64 `json:"bytesPerSession,omitempty"`
+	HeapBytesPerSession   float64 `json:"heapBytesPerSession,omitempty"`
+	OtherBytesPerSession  float64 `json:"otherBytesPerSession,omitempty"`
+	KernelBytesPerSession float64 `json:"kernelBytesPerSession,omitempty"`
+
+	MaxPauseMs             float64 `json:"maxPauseMs,omitempty"`
+	MaxStallMs             float64 `json:"maxStallMs,omitempty"`
+	BytesWrittenPerMessage float64 `json:"bytesWrittenPerMessage,omitempty"`
+	RecoverSeconds         float64 `json:"recoverSeconds,omitempty"`
+
+	// saturate
+	AcceptedShare float64 `json:"acceptedShare,omitempty"` // accepted rate over the maximum
+	P99Ratio      float64 `json:"p99Ratio,omitempty"`      // p99 of the accepted over the p99 at 90 %
+
+	// Window1 and OpenLoop are phases of pairs and devices.
+	Window1  *Phase `json:"window1,omitempty"`
+	Window8  *Phase `json:"window8,omitempty"`
+	OpenLoop *Phase `json:"openLoop,omitempty"`
+	// Phases are all that was measured, in order.
+	Phases []Phase `json:"phases,omitempty"`
+
+	// Tally is the account of all messages of the run.
+	Tally ledger.Tally `json:"tally"`
+	// Valid is false where the measurement itself is at fault, and Invalid says
+	// why; Notes are what a reader must know besides.
+	Valid    bool     `json:"valid"`
+	Invalid  []string `json:"invalid,omitempty"`
+	Notes    []string `json:"notes,omitempty"`
+	Problems []string `json:"problems,omitempty"`
+
+	Command    []string            `json:"command,omitempty"`
+	Version    string              `json:"version,omitempty"`
+	Node       Node                `json:"node"`
+	Machine    machine.Machine     `json:"machine"`
+	FileSystem *machine.FileSystem `json:"fileSystem,omitempty"`
+
+	// Runs are all runs, where there were several; the figures above are then
+	// medians, and Spread the least and the most of each.
+	Runs   []Result              `json:"runs,omitempty"`
+	Spread map[string][2]float64 `json:"spread,omitempty"`
+}
+
+// Node that was measured.
+type Node struct {
+	Version         string             `json:"version"`
+	Go              string             `json:"go"`
+	Own             bool               `json:"own"`
+	CheckpointEvery string             `json:"checkpointEvery,omitempty"`
+	Lifted          []string           `json:"lifted,omitempty"`
+	Set             []string           `json:"set,omitempty"`
+	SendsPerSecond  float64            `json:"sendsPerSecond,omitempty"`
+	Rates           map[string]float64 `json:"rates,omitempty"`
+}
+
+// DiskSync is how long the disk takes to make 4 KiB durable while nothing else
+// writes, before and after the run together.
+type DiskSync struct {
+	P50    float64            `json:"p50"`
+	P99    float64            `json:"p99"`
+	Before *latency.Quantiles `json:"before,omitempty"`
+	After  *latency.Quantiles `json:"after,omitempty"`
+}
+
+// Phase is one stretch that was measured, warm-up and settling apart.
+type Phase struct {
+	Name     string  `json:"name"`
+	Seconds  float64 `json:"seconds"`
+	Messages uint64  `json:"messages"` // accepted in it
+	Rate     float64 `json:"rate"`
+	Offered  float64 `json:"offered,omitempty"` // a second, of an open loop
+
+	ServerCPUPerMillion float64 `json:"serverCpuPerMillion,omitempty"`
+	ClientCPUPerMillion float64 `json:"clientCpuPerMillion,omitempty"`
+	DeliveriesPerSecond float64 `json:"deliveriesPerSecond,omitempty"`
+
+	SentMs    *latency.Quantiles `json:"sentMs,omitempty"`
+	DeliverMs *latency.Quantiles `json:"deliverMs,omitempty"`
+	ReceiptMs *latency.Quantiles `json:"receiptMs,omitempty"`
+	AttemptMs *latency.Quantiles `json:"attemptMs,omitempty"`
+	PingMs    *latency.Quantiles `json:"pingMs,omitempty"`
+	HelloMs   *latency.Quantiles `json:"helloMs,omitempty"`
+	// LateMs is how late the generator itself was.
+	LateMs *latency.Quantiles `json:"lateMs,omitempty"`
+
+	// Cores used, of Cores in the machine.
+	ServerCores float64 `json:"serverCores"`
+	ClientCores float64 `json:"clientCores"`
+	OtherCores  float64 `json:"otherCores"` // by anybody else
+	StealCores  float64 `json:"stealCores"`
+	// ClientBusy is the share of time in which the generator's loops had work.
+	ClientBusy float64 `json:"clientBusy"`
+
+	ResidentBytes          int64   `json:"residentBytes,omitempty"`
+	BytesWritten           int64   `json:"bytesWritten,omitempty"`
+	BytesWrittenPerMessage float64 `json:"bytesWrittenPerMessage,omitempty"`
+	LogBytes               float64 `json:"logBytes,omitempty"`
+	Syncs                  float64 `json:"syncs,omitempty"`
+	SyncMeanMs             float64 `json:"syncMeanMs,omitempty"`
+	Checkpoints            float64 `json:"checkpoints"`
+	Collections            float64 `json:"collections"`
+	PauseMs                float64 `json:"pauseMs"` // all collections together
+	MaxPauseMs             float64 `json:"maxPauseMs,omitempty"`
+
+	Refused uint64            `json:"refused,omitempty"` // error frames for sends
+	Shed    uint64            `json:"shed,omitempty"`    // not sent, since the client's outbox was full
+	Codes   map[string]uint64 `json:"codes,omitempty"`
+
+	// For charts.
+	Series []Second                   `json:"series,omitempty"`
+	Curves map[string][]latency.Point `json:"curves,omitempty"`
+}
+
+// Second is one of a phase, warm-up and settling included: At is negative
+// before what is measured.
+type Second struct {
+	At          float64 `json:"at"`
+	Rate        float64 `json:"rate"`
+	Deliveries  float64 `json:"deliveries"`
+	ServerCores float64 `json:"serverCores"`
+	ClientCores float64 `json:"clientCores"`
+	Resident    int64   `json:"resident"`
+}
+
+// New result of a scenario.
+func New(scenario string) *Result {
+	return &Result{Format: Format, Scenario: scenario, Started: time.Now().UTC().Truncate(time.Second), Valid: true}
+}
+
+// Invalidate says why the figures must not be believed.
+func (r *Result) Invalidate(format string, args ...any) {
+	r.Valid = false
+	r.Invalid = append(r.Invalid, fmt.Sprintf(format, args...))
+}
+
+// Note says something that a reader must know.
+func (r *Result) Note(format string, args ...any) {
+	r.Notes = append(r.Notes, fmt.Sprintf(format, args...))
+}
+
+// Account takes the audited tally.
+func (r *Result) Account(t ledger.Tally) {
+	r.Tally = t
+	r.Missing, r.Duplicates, r.OutOfOrder = t.Missing, t.Duplicates, t.OutOfOrder
+}
+
+// Failed says what is wrong with the messages, which no figure makes good.
+func (r *Result) Failed() error {
+	if r.Tally.Wrong() == 0 {
+		return nil
+	}
+	t := r.Tally
+	return fmt.Errorf("%s: of %d messages sent and %d accepted: %d missing, %d duplicates, %d out of order, %d never sent, %d bad receipts, %d unanswered, %d without a receipt, %d corrupt",
+		r.Scenario, t.Sent, t.Accepted, t.Missing, t.Duplicates, t.OutOfOrder, t.Phantoms, t.BadReceipts, t.Unanswered, t.Unreceipted, t.Corrupt)
+}

@@ -1,0 +1,206 @@
+package scenario
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os/exec"
+	"time"
+
+	"github.com/rookery-im/rookery/bench/load"
+	"github.com/rookery-im/rookery/bench/load/ledger"
+	"github.com/rookery-im/rookery/bench/machine"
+	"github.com/rookery-im/rookery/bench/target"
+)
+
+// Env is what a scenario runs in.
+type Env struct {
+	Node *target.Node
+	// Out takes progress, in lines.
+	Out io.Writer
+	// Descriptors that a process may open; Workers, where not 0, is how many
+	// processes generate load even if fewer could.
+	Descriptors, Workers int
+	// Spawn makes the command of one more process that runs load.Serve. One
+	// worker is enough where nil.
+	Spawn func() *exec.Cmd
+	// Payload of a message, bytes.
+	Payload int
+	// AckEach acks each message by itself.
+	AckEach bool
+	// AtOnce bounds the handshakes under way.
+	AtOnce int
+	Seed   uint64
+	// Machine that all of this runs on.
+	Machine machine.Machine
+}
+
+// probeEvery is how often the probe pings.
+const probeEvery = 5 * time.Millisecond
+
+// reserved descriptors of a worker: pipes, epoll, its files.
+const reserved = 256
+
+// Say prints a line of progress.
+func (e *Env) Say(format string, args ...any) { fmt.Fprintf(e.Out, format+"\n", args...) }
+
+// Pattern is who sends to whom in a group.
+type Pattern uint8
+
+const (
+	// Both: users 2i and 2i+1 send to each other.
+	Both Pattern = iota
+	// OneWay: the first half sends to the second, one to one.
+	OneWay
+)
+
+// Group of users who are alike.
+type Group struct {
+	Users, Devices int
+	Pattern        Pattern
+}
+
+// World is the users of a run, and the workers that play them.
+type World struct {
+	env    *Env
+	fleet  load.Fleet
+	groups []Group
+	spans  [][]load.Span // by worker and group: users
+	flows  [][]load.Span // the same: flows
+	total  int           // flows of all
+	devs   int
+	rate   float64 // of sends, as welcome states it
+}
+
+// Build makes the users, starts the workers, and tells them who they are.
+func (e *Env) Build(ctx context.Context, groups ...Group) (*World, error) {
+	w := &World{env: e, groups: groups}
+	for _, g := range groups {
+		w.devs += g.Users * g.Devices
+	}
+	begin := time.Now()
+	prefix, run, err := newRun()
+	if err != nil {
+		return nil, err
+	}
+	made := make([][]target.User, len(groups))
+	for i, g := range groups {
+		if made[i], err = e.Node.MakeUsers(ctx, fmt.Sprintf("%s%c", prefix, 'a'+i), g.Users, g.Devices, func(int) {}); err != nil {
+			return nil, err
+		}
+	}
+	probe, err := e.Node.MakeUsers(ctx, prefix+"probe", 1, 1, func(int) {})
+	if err != nil {
+		return nil, err
+	}
+	e.Say("%d devices made in %.1f s", w.devs, time.Since(begin).Seconds())
+	n, err := e.workers(w.devs)
+	if err != nil {
+		return nil, err
+	}
+	setups := w.divide(made, n)
+	for i := range setups {
+		s := &setups[i]
+		s.Target, s.Run, s.Payload, s.AckEach, s.Seed = e.Node.Address, run, e.Payload, e.AckEach, e.Seed+uint64(i)
+		s.Subnet = byte(1 + i)
+	}
+	setups[0].Probe, setups[0].ProbeEvery = probe[0].Devices[0].Token, probeEvery
+	if w.fleet, err = e.start(ctx, n); err != nil {
+		return nil, err
+	}
+	if _, err := w.fleet.Each(ctx, func(i int) load.Order { return load.Order{Setup: &setups[i]} }); err != nil {
+		return nil, errors.Join(err, w.Close())
+	}
+	return w, nil
+}
+
+// newRun gives names and ids that no other run has.
+func newRun() (string, ledger.Run, error) {
+	var b [4]byte
+	if _, err := rand.Read(b[:]); err != nil {
+		return "", ledger.Run{}, fmt.Errorf("scenario: %w", err)
+	}
+	n := binary.BigEndian.Uint32(b[:])
+	return fmt.Sprintf("bench-%08x-", n), ledger.Run{Start: uint64(time.Now().UnixMilli()), Tag: uint16(n & 0xfff)}, nil
+}
+
+// workers is how many are needed.
+func (e *Env) workers(devices int) (int, error) {
+	n := max(e.Workers, 1)
+	if room := e.Descriptors - reserved; e.Descriptors > 0 {
+		n = max(n, (devices+1+room-1)/room)
+	}
+	if n > 1 && e.Spawn == nil {
+		return 0, fmt.Errorf("scenario: %d devices need %d processes, and there is no way to start one", devices, n)
+	}
+	if n > 200 {
+		return 0, fmt.Errorf("scenario: %d devices need %d processes", devices, n)
+	}
+	return n, nil
+}
+
+// divide gives each worker its part of every group; those who talk stay together.
+func (w *World) divide(made [][]target.User, n int) []load.Setup {
+	setups := make([]load.Setup, n)
+	w.spans, w.flows = make([][]load.Span, n), make([][]load.Span, n)
+	for i := range setups {
+		s := &setups[i]
+		s.FirstFlow = uint32(w.total)
+		for k, g := range w.groups {
+			pairs := g.Users / 2
+			from, to := pairs*i/n, pairs*(i+1)/n
+			at, flow := len(s.Users), len(s.Flows)
+			if g.Pattern == Both {
+				s.Users = appendUsers(s.Users, made[k][2*from:2*to])
+				for u := at; u < len(s.Users); u += 2 {
+					s.Flows = append(s.Flows, load.Flow{User: u, To: u + 1}, load.Flow{User: u + 1, To: u})
+				}
+			} else {
+				s.Users = appendUsers(s.Users, made[k][from:to])
+				s.Users = appendUsers(s.Users, made[k][pairs+from:pairs+to])
+				for u := range to - from {
+					s.Flows = append(s.Flows, load.Flow{User: at + u, To: at + to - from + u})
+				}
+			}
+			w.spans[i] = append(w.spans[i], load.Span{From: at, To: len(s.Users)})
+			w.flows[i] = append(w.flows[i], load.Span{From: flow, To: len(s.Flows)})
+		}
+		w.total += len(s.Flows)
+	}
+	return setups
+}
+
+func appendUsers(dst []load.User, users []target.User) []load.User {
+	for _, u := range users {
+		user := load.User{Name: u.Name}
+		for _, d := range u.Devices {
+			user.Devices = append(user.Devices, load.Device{Number: d.Number, Token: d.Token})
+		}
+		dst = append(dst, user)
+	}
+	return dst
+}
+
+// start starts the workers: one in this process, several in their own.
+func (e *Env) start(ctx context.Context, n int) (load.Fleet, error) {
+	if n == 1 {
+		worker, err := load.StartLocal(ctx)
+		return load.Fleet{worker}, err
+	}
+	var f load.Fleet
+	for range n {
+		worker, err := load.StartRemote(e.Spawn())
+		if err != nil {
+			return nil, errors.Join(err, f.Close())
+		}
+		f = append(f, worker)
+	}
+	e.Say("%d processes generate the load", n)
+	return f, nil
+}
+
+// Close ends the workers.
+func (w *World) Close() error { return w.fleet.Close() }

@@ -1,0 +1,64 @@
+package scenario
+
+import (
+	"context"
+	"time"
+
+	"github.com/rookery-im/rookery/bench/load"
+	"github.com/rookery-im/rookery/bench/report"
+)
+
+// Bounds within which the generator is believed.
+const (
+	// lateBound: past it the generator was too late for what it measures.
+	lateBound = 10.0 // ms, p99
+	// offeredBound: an open loop that sends less than this share of what it was
+	// to send has not offered its rate.
+	offeredBound = 0.98
+	busyBound    = 0.9
+	othersBound  = 0.1 // cores, of each core in the machine
+)
+
+// Finish audits every message and judges the measurement.
+func (w *World) Finish(ctx context.Context, r *report.Result) error {
+	replies, err := w.fleet.All(ctx, load.Order{Report: true})
+	if err != nil {
+		return err
+	}
+	st := load.Sum(replies)
+	r.Machine = w.env.Machine
+	r.Account(load.Merge(replies).Tally)
+	r.Problems = st.Problems
+	r.Seconds = time.Since(r.Started).Seconds()
+	if w.rate > 0 && w.rate < 1e5 {
+		r.Note("the node limits each device to %.0f sends a second: --self lifts that", w.rate)
+	}
+	if st.Lost > 0 {
+		r.Note("%d connections were lost", st.Lost)
+	}
+	for i := range r.Phases {
+		judge(r, &r.Phases[i])
+	}
+	return nil
+}
+
+// judge says what makes a phase's figures doubtful.
+func judge(r *report.Result, p *report.Phase) {
+	if p.LateMs != nil && p.LateMs.P99 > lateBound {
+		r.Invalidate("%s: the generator was late by %.1f ms at p99, more than %.0f: its latencies are not the node's", p.Name, p.LateMs.P99, lateBound)
+	}
+	if p.Offered > 0 && p.LateMs != nil {
+		if made := float64(p.LateMs.Count) / p.Seconds; made < offeredBound*p.Offered {
+			r.Invalidate("%s: the generator made %.0f turns a second of the %.0f that were asked for", p.Name, made, p.Offered)
+		}
+	}
+	if p.ClientBusy > busyBound {
+		r.Note("%s: the generator was busy %.0f %% of the time: it may be what bounds the rate, and the node can do more", p.Name, 100*p.ClientBusy)
+	}
+	if p.OtherCores > othersBound*float64(r.Machine.Cores) {
+		r.Note("%s: others used %.2f cores of the machine meanwhile", p.Name, p.OtherCores)
+	}
+	if p.StealCores > 0.05 {
+		r.Note("%s: the hypervisor kept %.2f cores", p.Name, p.StealCores)
+	}
+}

@@ -1,0 +1,248 @@
+package scenario
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/rookery-im/rookery/bench/load"
+	"github.com/rookery-im/rookery/bench/load/latency"
+	"github.com/rookery-im/rookery/bench/machine"
+	"github.com/rookery-im/rookery/bench/report"
+	"github.com/rookery-im/rookery/bench/target"
+)
+
+// Stretch is one phase that is to be measured.
+type Stretch struct {
+	Name string
+	// Drive of all workers together; From and To are set by Group.
+	Drive  load.Drive
+	Group  int
+	Warm   time.Duration
+	During time.Duration
+	// Checkpoints that the node must have made meanwhile; it goes on for that,
+	// up to Most.
+	Checkpoints int
+	Most        time.Duration
+	// Settle is how long what is open may take when the sending has ended.
+	Settle time.Duration
+	// Meanwhile, where given, runs beside the measured part and ends with it.
+	Meanwhile func(ctx context.Context) error
+}
+
+// sample is a moment, as seen by everybody.
+type sample struct {
+	at      time.Time
+	load    load.Status
+	process machine.Process
+	system  machine.System
+	metrics target.Metrics
+	series  []report.Second
+	pause   float64 // longest so far
+}
+
+func (w *World) sample(ctx context.Context) (s sample, err error) {
+	if s.metrics, err = w.env.Node.Metrics(ctx); err != nil {
+		return s, err
+	}
+	if s.process, err = machine.ReadProcess(w.env.Node.About.PID); err != nil {
+		return s, err
+	}
+	if s.system, err = machine.ReadSystem(); err != nil {
+		return s, err
+	}
+	s.load, err = w.fleet.Status(ctx)
+	s.at = time.Now()
+	return s, err
+}
+
+// Measure runs a stretch: warm-up, the measured part, halt, and until all is
+// settled. What it gives are the figures of the measured part; the latencies are
+// of all messages that were to be sent in it, however late their answers came.
+func (w *World) Measure(ctx context.Context, s Stretch) (report.Phase, error) {
+	if err := w.driveAll(ctx, s); err != nil {
+		return report.Phase{}, err
+	}
+	if _, err := w.watch(ctx, s.Name+", warm-up", s.Warm, nil); err != nil {
+		return report.Phase{}, err
+	}
+	if _, err := w.fleet.All(ctx, load.Order{Mark: true}); err != nil {
+		return report.Phase{}, err
+	}
+	before, err := w.sample(ctx)
+	if err != nil {
+		return report.Phase{}, err
+	}
+	enough := func(m target.Metrics) bool {
+		return m[metricCheckpoints]-before.metrics[metricCheckpoints] >= float64(s.Checkpoints) ||
+			time.Since(before.at) >= s.Most
+	}
+	seen, err := w.watch(ctx, s.Name, s.During, enough)
+	if err != nil {
+		return report.Phase{}, err
+	}
+	after, err := w.sample(ctx)
+	if err != nil {
+		return report.Phase{}, err
+	}
+	if _, err := w.fleet.All(ctx, load.Order{Halt: true}); err != nil {
+		return report.Phase{}, err
+	}
+	p := phase(s, before, after, seen)
+	if err := w.settle(ctx, s.Name, s.Settle); err != nil {
+		return p, err
+	}
+	replies, err := w.fleet.All(ctx, load.Order{Report: true})
+	if err != nil {
+		return p, err
+	}
+	latencies(&p, load.Merge(replies))
+	w.env.Say("%s: %s/s, server %s and client %s CPU s per million", s.Name, report.Number(p.Rate), report.Number(p.ServerCPUPerMillion), report.Number(p.ClientCPUPerMillion))
+	return p, nil
+}
+
+// driveAll gives every worker its share.
+func (w *World) driveAll(ctx context.Context, s Stretch) error {
+	flows := 0
+	for i := range w.fleet {
+		f := w.flows[i][s.Group]
+		flows += f.To - f.From
+	}
+	if flows == 0 {
+		return fmt.Errorf("scenario: %s: nobody sends", s.Name)
+	}
+	_, err := w.fleet.Each(ctx, func(i int) load.Order {
+		d, f := s.Drive, w.flows[i][s.Group]
+		d.From, d.To = f.From, f.To
+		d.Rate *= float64(f.To-f.From) / float64(flows)
+		return load.Order{Drive: &d}
+	})
+	return err
+}
+
+// Names of the node's metrics.
+const (
+	metricCheckpoints = "rookery_shard_checkpoints_total"
+	metricSyncs       = "rookery_raftlog_sync_seconds_count"
+	metricSyncTime    = "rookery_raftlog_sync_seconds_sum"
+	metricFileSyncs   = "rookery_store_files_synced_total"
+	metricLogBytes    = "rookery_raftlog_appended_bytes_total"
+	metricPauseMax    = `go_gc_duration_seconds{quantile="1"}`
+	metricPauseSum    = "go_gc_duration_seconds_sum"
+	metricPauses      = "go_gc_duration_seconds_count"
+	metricHeap        = "go_memstats_heap_inuse_bytes"
+)
+
+// watch prints a line a second, keeps the series, and returns when the time is
+// over and enough says so.
+func (w *World) watch(ctx context.Context, name string, during time.Duration, enough func(target.Metrics) bool) (seen sample, err error) {
+	begin := time.Now()
+	last, err := w.sample(ctx)
+	if err != nil {
+		return seen, err
+	}
+	for {
+		left := during - time.Since(begin)
+		if left <= 0 && (enough == nil || enough(last.metrics)) {
+			return seen, nil
+		}
+		if left <= 0 || left > time.Second {
+			left = time.Second
+		}
+		select {
+		case <-ctx.Done():
+			return seen, ctx.Err()
+		case <-time.After(left):
+		}
+		now, err := w.sample(ctx)
+		if err != nil {
+			return seen, err
+		}
+		// The node's quantile is of its last 256 collections: asked each second it misses none.
+		seen.pause = max(seen.pause, now.metrics[metricPauseMax])
+		second := between(last, now)
+		second.At = time.Since(begin).Seconds()
+		seen.series = append(seen.series, second)
+		last = now
+		w.env.Say("  %-20s %3.0f s  %8s/s  server %.2f, client %.2f cores  %d open", name, second.At, report.Number(second.Rate), second.ServerCores, second.ClientCores, now.load.Open)
+	}
+}
+
+// between two samples of a series.
+func between(a, b sample) report.Second {
+	took := b.at.Sub(a.at).Seconds()
+	return report.Second{
+		Rate:        float64(b.load.Tally.Accepted-a.load.Tally.Accepted) / took,
+		Deliveries:  float64(b.load.Tally.Delivered-a.load.Tally.Delivered) / took,
+		ServerCores: (b.process.CPU - a.process.CPU).Seconds() / took,
+		ClientCores: (b.load.CPU - a.load.CPU).Seconds() / took,
+		Resident:    b.process.Resident,
+	}
+}
+
+// phase is what lies between two samples.
+func phase(s Stretch, a, b sample, seen sample) report.Phase {
+	took := b.at.Sub(a.at).Seconds()
+	diff := func(name string) float64 { return b.metrics[name] - a.metrics[name] }
+	server, client := (b.process.CPU - a.process.CPU).Seconds(), (b.load.CPU - a.load.CPU).Seconds()
+	written := b.process.BytesWritten - a.process.BytesWritten
+	p := report.Phase{
+		Name: s.Name, Seconds: took, Messages: b.load.Tally.Accepted - a.load.Tally.Accepted, Offered: s.Drive.Rate,
+		ServerCores: server / took, ClientCores: client / took,
+		StealCores: (b.system.Steal - a.system.Steal).Seconds() / took,
+		OtherCores: max(0, ((b.system.Busy-a.system.Busy).Seconds()-server-client)/took),
+		ClientBusy: 1 - (b.load.Idle-a.load.Idle).Seconds()/(b.load.Run-a.load.Run).Seconds(),
+
+		ResidentBytes: b.process.Resident, BytesWritten: written, LogBytes: diff(metricLogBytes),
+		Syncs: diff(metricSyncs) + diff(metricFileSyncs), Checkpoints: diff(metricCheckpoints),
+		Collections: diff(metricPauses), PauseMs: 1000 * diff(metricPauseSum), MaxPauseMs: 1000 * seen.pause,
+
+		Refused: b.load.Errors - a.load.Errors, Shed: b.load.Shed - a.load.Shed, Series: seen.series,
+	}
+	p.DeliveriesPerSecond = float64(b.load.Tally.Delivered-a.load.Tally.Delivered) / took
+	p.Rate = float64(p.Messages) / took
+	if n := diff(metricSyncs); n > 0 {
+		p.SyncMeanMs = 1000 * diff(metricSyncTime) / n
+	}
+	if p.Messages > 0 {
+		millions := float64(p.Messages) / 1e6
+		p.ServerCPUPerMillion, p.ClientCPUPerMillion = server/millions, client/millions
+		p.BytesWrittenPerMessage = float64(written) / float64(p.Messages)
+	}
+	return p
+}
+
+// latencies puts a report's histograms into a phase.
+func latencies(p *report.Phase, r load.Report) {
+	p.SentMs, p.DeliverMs, p.ReceiptMs = r.Sent.Quantiles(), r.Delivered.Quantiles(), r.Receipted.Quantiles()
+	p.PingMs, p.LateMs = r.Ping.Quantiles(), r.Late.Quantiles()
+	if p.Refused > 0 {
+		p.AttemptMs = r.Attempt.Quantiles()
+	}
+	if len(r.Codes) > 0 {
+		p.Codes = r.Codes
+	}
+	p.Curves = map[string][]latency.Point{}
+	for name, h := range map[string]*latency.Histogram{"sent": r.Sent, "deliver": r.Delivered, "receipt": r.Receipted, "ping": r.Ping} {
+		if c := h.Curve(); c != nil {
+			p.Curves[name] = c
+		}
+	}
+}
+
+// settle waits until nothing is open any more. What stays open for too long is
+// no error here: the account will say what it is.
+func (w *World) settle(ctx context.Context, name string, patience time.Duration) error {
+	if patience == 0 {
+		patience = 30 * time.Second
+	}
+	_, err := w.wait(ctx, name+", settling", patience, func(s load.Status) bool {
+		// Nothing has come for long: nothing will.
+		return s.Open == 0 || s.LastEvent > 0 && s.Live == 0 && s.Now-s.LastEvent > int64(5*time.Second)
+	})
+	if err != nil && ctx.Err() == nil {
+		w.env.Say("  %v", err)
+		return nil
+	}
+	return err
+}
