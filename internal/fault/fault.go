@@ -29,16 +29,19 @@ const (
 
 // Reasons that narrow a code.
 const (
-	ReasonOutOfOrder      = "out_of_order"        // failed_precondition: send again, in order, what had no sent
-	ReasonDevicesMismatch = "devices_mismatch"    // failed_precondition: payloads do not match the devices
-	ReasonOutcomeUnknown  = "outcome_unknown"     // unavailable, REST only: the same id can be sent again
-	ReasonUnknownField    = "unknown_field"       // invalid_argument
-	ReasonTokenExpired    = "token_expired"       // unauthenticated
-	ReasonDeviceUnlinked  = "device_unlinked"     // unauthenticated
-	ReasonDeviceLimit     = "too_many_devices"    // failed_precondition
-	ReasonInvite          = "invite_required"     // permission_denied
-	ReasonClosed          = "registration_closed" // permission_denied
-	ReasonWrongPassword   = "wrong_password"      // permission_denied: the token is fine, the password in the body is not
+	ReasonOutOfOrder      = "out_of_order"         // failed_precondition: send again, in order, what had no sent
+	ReasonDevicesMismatch = "devices_mismatch"     // failed_precondition: payloads do not match the devices
+	ReasonOutcomeUnknown  = "outcome_unknown"      // unavailable, REST only: the same id can be sent again
+	ReasonUnknownField    = "unknown_field"        // invalid_argument
+	ReasonTokenExpired    = "token_expired"        // unauthenticated
+	ReasonDeviceUnlinked  = "device_unlinked"      // unauthenticated
+	ReasonDeviceLimit     = "too_many_devices"     // failed_precondition
+	ReasonInvite          = "invite_required"      // permission_denied
+	ReasonClosed          = "registration_closed"  // permission_denied
+	ReasonWrongPassword   = "wrong_password"       // permission_denied: the token is fine, the password in the body (or what stands in for it) is not
+	ReasonRefused         = "registration_refused" // permission_denied: the webhook said no
+	ReasonOutsideIssuer   = "outside_issuer"       // permission_denied: accounts and passwords are an outside issuer's affair
+	ReasonNoDevice        = "no_device"            // unauthenticated: the token is good, but names a user alone
 )
 
 // Status is the HTTP status of the code; 500 where the code is not known.

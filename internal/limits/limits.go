@@ -23,13 +23,14 @@ const (
 
 // Accounts.
 const (
-	Devices     = 10  // devices per user
-	DeviceName  = 64  // bytes
-	Name        = 128 // bytes of a profile name
-	Picture     = 256 // bytes of a picture's id
-	About       = 512 // bytes
-	PasswordMin = 8   // bytes
-	PasswordMax = 256 // bytes
+	Devices     = 10      // devices per user
+	DeviceName  = 64      // bytes
+	Name        = 128     // bytes of a profile name
+	Picture     = 256     // bytes of a picture's id
+	About       = 512     // bytes
+	PasswordMin = 8       // bytes
+	PasswordMax = 256     // bytes
+	Proof       = 4 << 10 // bytes of what a client gives the registration webhook to judge
 	Blocks      = 4096
 	BulkUsers   = 1000    // users made by one request to the admin address
 	BulkBody    = 1 << 20 // bytes of it

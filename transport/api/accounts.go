@@ -11,6 +11,7 @@ import (
 	"github.com/rookery-im/rookery/internal/limits"
 	nodepb "github.com/rookery-im/rookery/proto/rookery/node/v1"
 	"github.com/rookery-im/rookery/transport/auth"
+	"github.com/rookery-im/rookery/transport/auth/webhook"
 )
 
 // limitAddress and limitUser count what is about accounts and passwords.
@@ -30,14 +31,17 @@ func (a *API) limitUser(user string) *nodepb.Fault {
 
 // register: POST /v1/users.
 func (a *API) register(c *call) (reply, *nodepb.Fault) {
-	if a.cfg.Mode == Closed {
+	switch {
+	case a.cfg.Tokens.Outside():
+		return reply{}, outside("nobody registers here")
+	case a.cfg.Mode == Closed:
 		return reply{}, fault.New(fault.PermissionDenied, fault.ReasonClosed, "registration is closed")
 	}
 	if f := a.limitAddress(c); f != nil {
 		return reply{}, f
 	}
-	var user, name, password, invite string
-	if f := c.read(fields{"user": &user, "name": &name, "password": &password, "invite": &invite}); f != nil {
+	var user, name, password, invite, proof string
+	if f := c.read(fields{"user": &user, "name": &name, "password": &password, "invite": &invite, "proof": &proof}); f != nil {
 		return reply{}, f
 	}
 	if err := ident.CheckUser(user); err != nil {
@@ -49,12 +53,19 @@ func (a *API) register(c *call) (reply, *nodepb.Fault) {
 	if f := newPassword("password", password); f != nil {
 		return reply{}, f
 	}
+	if f := atMost("proof", proof, limits.Proof); f != nil {
+		return reply{}, f
+	}
 	if f := a.limitUser(user); f != nil {
 		return reply{}, f
 	}
-	// Nobody without an invitation gets as far as the costly hash, or learns
-	// whether a name is taken; and a name that is taken uses no invitation up.
+	// Nobody without an invitation, or a word of the webhook's, gets as far as
+	// the costly hash, or learns whether a name is taken; and a name that is
+	// taken uses no invitation up.
 	if f := a.invited(c, a.checkInvite, invite, user); f != nil {
+		return reply{}, f
+	}
+	if f := a.approved(c, webhook.Registration{User: user, Name: name, Proof: proof, Address: c.address()}); f != nil {
 		return reply{}, f
 	}
 	hash, err := a.cfg.Passwords.Hash(c.context(), c.from, password)
@@ -78,14 +89,28 @@ func (a *API) checkInvite(c *call, code, user string) (*nodepb.Fault, error) {
 	if err := a.cfg.Invites.Check(c.context(), code, user); err != nil {
 		return nil, err
 	}
-	_, f := a.ask(c, reads, &nodepb.Ask{User: user, Body: &nodepb.Ask_GetCredentials{GetCredentials: &nodepb.GetCredentials{}}})
-	switch {
-	case f == nil:
-		return fault.New(fault.AlreadyExists, "", "user: the name is taken"), nil
-	case f.GetCode() != string(fault.NotFound):
-		return f, nil
+	taken, f := a.taken(c, user)
+	if taken {
+		f = nameTaken()
 	}
-	return nil, nil
+	return f, nil
+}
+
+func nameTaken() *nodepb.Fault { return fault.New(fault.AlreadyExists, "", "user: the name is taken") }
+
+// taken says whether a user exists.
+func (a *API) taken(c *call, user string) (bool, *nodepb.Fault) {
+	_, exists, f := a.credentials(c, user)
+	return exists, f
+}
+
+// credentials is the PHC string of a user's password, and whether the user exists.
+func (a *API) credentials(c *call, user string) (string, bool, *nodepb.Fault) {
+	answer, f := a.ask(c, reads, &nodepb.Ask{User: user, Body: &nodepb.Ask_GetCredentials{GetCredentials: &nodepb.GetCredentials{}}})
+	if f.GetCode() == string(fault.NotFound) {
+		return "", false, nil
+	}
+	return answer.GetCredentials().GetPassword(), f == nil, f
 }
 
 func (a *API) redeemInvite(c *call, code, user string) (*nodepb.Fault, error) {
@@ -153,11 +178,10 @@ func (a *API) verify(c *call, user, password string) (string, *nodepb.Fault) {
 	if f := a.limitUser(user); f != nil {
 		return "", f
 	}
-	answer, f := a.ask(c, reads, &nodepb.Ask{User: user, Body: &nodepb.Ask_GetCredentials{GetCredentials: &nodepb.GetCredentials{}}})
-	if f != nil && f.GetCode() != string(fault.NotFound) {
+	hash, _, f := a.credentials(c, user)
+	if f != nil {
 		return "", f
 	}
-	hash := answer.GetCredentials().GetPassword()
 	right, err := a.cfg.Passwords.Verify(c.context(), c.from, hash, password)
 	if err != nil {
 		return "", a.passwordFault(c, err)
@@ -186,7 +210,7 @@ func (a *API) issued(user string, device uint32) (reply, *nodepb.Fault) {
 	}{user, device, token, expires})
 }
 
-// login: POST /v1/devices.
+// login: POST /v1/devices, by password or by a token of the outside issuer's.
 func (a *API) login(c *call) (reply, *nodepb.Fault) {
 	if err := a.cfg.Tokens.Ready(); err != nil { // else a device would be linked that gets no token
 		return reply{}, fault.New(fault.Unavailable, "", "%v", err)
@@ -201,7 +225,13 @@ func (a *API) login(c *call) (reply, *nodepb.Fault) {
 	if f := atMost("deviceName", name, limits.DeviceName); f != nil {
 		return reply{}, f
 	}
-	hash, f := a.verify(c, user, password)
+	var hash string
+	var f *nodepb.Fault
+	if a.cfg.Tokens.Outside() {
+		user, hash, f = a.admit(c, user, password)
+	} else {
+		hash, f = a.verify(c, user, password)
+	}
 	if f != nil {
 		return reply{}, f
 	}
@@ -215,7 +245,8 @@ func (a *API) login(c *call) (reply, *nodepb.Fault) {
 	return a.issued(user, answer.GetLinked().GetDevice())
 }
 
-// token: POST /v1/tokens, by the old one, or by password where there is a body.
+// token: POST /v1/tokens, by the old one, or where there is a body by password
+// or by a token of the outside issuer's.
 func (a *API) token(c *call) (reply, *nodepb.Fault) {
 	var user, password string
 	var device uint32
@@ -237,6 +268,12 @@ func (a *API) token(c *call) (reply, *nodepb.Fault) {
 			}
 		case device == 0:
 			return reply{}, invalid("device", "must be given")
+		case a.cfg.Tokens.Outside():
+			proven, f := a.prove(c, user, password)
+			if f != nil {
+				return reply{}, f
+			}
+			c.asker = asker{user: proven, device: device}
 		default:
 			if _, f := a.verify(c, user, password); f != nil {
 				return reply{}, f
@@ -274,6 +311,9 @@ func (a *API) setPassword(c *call) (reply, *nodepb.Fault) {
 	if f := c.oneself(); f != nil {
 		return reply{}, f
 	}
+	if a.cfg.Tokens.Outside() {
+		return reply{}, outside("there are no passwords here")
+	}
 	var old, replacement string
 	if f := c.read(fields{"old": &old, "new": &replacement}); f != nil {
 		return reply{}, f
@@ -294,16 +334,23 @@ func (a *API) setPassword(c *call) (reply, *nodepb.Fault) {
 	return a.confirm(c, q)
 }
 
-// deleteAccount: DELETE /v1/users/{id}, with the password once more.
+// deleteAccount: DELETE /v1/users/{id}, with the password once more, or a token
+// of the outside issuer's.
 func (a *API) deleteAccount(c *call) (reply, *nodepb.Fault) {
 	if f := c.oneself(); f != nil {
 		return reply{}, f
 	}
-	var password string
-	if f := c.read(fields{"password": &password}); f != nil {
+	var password, token string
+	if f := c.read(fields{"password": &password, "token": &token}); f != nil {
 		return reply{}, f
 	}
-	hash, f := a.reverify(c, "password", password)
+	var hash string
+	var f *nodepb.Fault
+	if a.cfg.Tokens.Outside() {
+		hash, f = a.reprove(c, token, password)
+	} else {
+		hash, f = a.reverify(c, "password", password)
+	}
 	if f != nil {
 		return reply{}, f
 	}

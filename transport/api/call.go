@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"net/http"
 	"strings"
 	"time"
@@ -12,7 +11,6 @@ import (
 	"github.com/rookery-im/rookery/internal/ident"
 	"github.com/rookery-im/rookery/internal/limits"
 	nodepb "github.com/rookery-im/rookery/proto/rookery/node/v1"
-	"github.com/rookery-im/rookery/transport/auth"
 )
 
 // context is the request's, with the deadline for the answer, which runs from
@@ -47,13 +45,8 @@ func (a *API) authenticate(c *call) *nodepb.Fault {
 		return f
 	}
 	claims, err := a.cfg.Tokens.Verify(token)
-	switch {
-	case errors.Is(err, auth.ErrTokenExpired):
-		return fault.New(fault.Unauthenticated, fault.ReasonTokenExpired, "Authorization: %v", err)
-	case errors.Is(err, auth.ErrUndecided):
-		return fault.New(fault.Unavailable, "", "the node is starting; try again")
-	case err != nil:
-		return fault.New(fault.Unauthenticated, "", "Authorization: %v", err)
+	if err != nil {
+		return tokenFault("Authorization", err)
 	}
 	c.asker = asker{user: claims.User, device: claims.Device}
 	if ok, wait := a.devices.Allow(c.asker); !ok {

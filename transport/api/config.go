@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/rookery-im/rookery/transport/auth"
+	"github.com/rookery-im/rookery/transport/auth/webhook"
 
 	nodepb "github.com/rookery-im/rookery/proto/rookery/node/v1"
 )
@@ -33,6 +34,12 @@ type Invites interface {
 // ErrInvite says that an invitation is not good.
 var ErrInvite = errors.New("invitation is not valid")
 
+// Registrar is asked who may register in mode Webhook. webhook.Webhook is one.
+type Registrar interface {
+	// Ask gives the verdict. The error wraps webhook.ErrUnavailable.
+	Ask(ctx context.Context, r webhook.Registration) (webhook.Verdict, error)
+}
+
 // Readiness says whether the node serves, for GET /readyz; the error says why
 // not and is shown.
 type Readiness interface {
@@ -44,9 +51,10 @@ type Mode string
 
 // The modes of registration.
 const (
-	Open   Mode = "open"
-	Invite Mode = "invite"
-	Closed Mode = "closed"
+	Open    Mode = "open"
+	Invite  Mode = "invite"
+	Closed  Mode = "closed"
+	Webhook Mode = "webhook"
 )
 
 // The default rate of authenticated requests, per device, and how many are
@@ -64,10 +72,13 @@ type Config struct {
 	Passwords *auth.Passwords
 	Ready     Readiness
 
-	// Mode of registration; Open where empty.
+	// Mode of registration; Open where empty, and where the tokens are an
+	// outside issuer's: nobody registers then, accounts are made by first use.
 	Mode Mode
 	// Invites is needed in mode Invite.
 	Invites Invites
+	// Registrar is needed in mode Webhook.
+	Registrar Registrar
 
 	// Node is this node's name, URL where clients reach its WebSocket; derived
 	// from the request's Host where empty.
@@ -138,8 +149,13 @@ func (c Config) Validate() error {
 	case Open, Closed, "":
 	case Invite:
 		missing("Invites", c.Invites == nil)
+	case Webhook:
+		missing("Registrar", c.Registrar == nil)
 	default:
-		faults = append(faults, fmt.Errorf("api: Mode %q is none of open, invite, closed", c.Mode))
+		faults = append(faults, fmt.Errorf("api: Mode %q is none of open, invite, closed, webhook", c.Mode))
+	}
+	if c.Tokens != nil && c.Tokens.Outside() && c.Mode != Open {
+		faults = append(faults, fmt.Errorf("api: Mode %q has no meaning where an outside issuer signs the tokens", c.Mode))
 	}
 	for _, origin := range c.Origins {
 		if u, err := url.Parse(origin); origin != "*" && (err != nil || u.Host == "" || u.Scheme+"://"+u.Host != origin) {
