@@ -230,8 +230,11 @@ func (l *loop) breakDown(err error) {
 	}
 	l.todo = kept
 	for i, a := range l.answers {
-		if _, queued := a.effect.(core.Queued); queued {
+		switch a.effect.(type) {
+		case core.Queued:
 			l.answers[i].effect = core.Queued{Err: core.ErrStopped}
+		case core.Hand: // the one before is not known to be taken
+			l.answers[i].effect = core.Hand{}
 		}
 	}
 	l.step(core.Broken{Err: err})

@@ -13,28 +13,38 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"github.com/rookery-im/rookery/client"
 )
 
 // patience is how long a test waits for what must come.
 const patience = 30 * time.Second
 
-// binary builds the server, once for all tests of the process.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		os.RemoveAll(buildDir())
+		os.Exit(code)
+	}))
+}
+
+// binary builds the server, once for all tests of the process. ROOKERY_BIN
+// names one that is built already.
 var binary = sync.OnceValues(func() (string, error) {
 	if path := os.Getenv("ROOKERY_BIN"); path != "" {
 		return path, nil
 	}
-	dir, err := os.MkdirTemp("", "rookery-client-test-")
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(dir, "rookery")
+	path := filepath.Join(buildDir(), "rookery")
 	out, err := exec.Command("go", "build", "-o", path, "../cmd/rookery").CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("build the server: %w\n%s", err, out)
 	}
 	return path, nil
 })
+
+func buildDir() string {
+	return filepath.Join(os.TempDir(), fmt.Sprintf("rookery-client-test-%d", os.Getpid()))
+}
 
 // node is a real server with a data directory of its own. It keeps its port.
 type node struct {
@@ -60,7 +70,7 @@ func newNode(t testing.TB, more ...string) *node {
 		n.kill()
 		if t.Failed() {
 			if text, err := os.ReadFile(filepath.Join(n.dir, "log")); err == nil {
-				t.Logf("server log:\n%s", text[max(0, len(text)-8<<10):])
+				t.Logf("server log:\n%s", text[max(0, len(text)-2<<10):])
 			}
 		}
 	})
