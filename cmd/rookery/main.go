@@ -1,6 +1,7 @@
 // Command rookery is the whole of Rookery in one binary.
 //
 //	rookery serve --data DIR --listen ADDR --admin ADDR    run a node
+//	rookery chat                                           chat in this terminal
 //	rookery config                                         print the configuration in force
 //	rookery bench SCENARIO --self                          measure a node
 //	rookery version                                        say which this is
@@ -35,6 +36,9 @@ type command struct {
 func commands() []command {
 	return []command{
 		{"serve", "[flags]", "run a node (rookery serve --help lists the flags)", serve},
+		{"chat", "[flags]", "chat in this terminal", func(ctx context.Context, args []string, std streams) error {
+			return runChat(ctx, args, std.in, std.out, std.err)
+		}},
 		{"config", "[flags]", "print the configuration that serve would run with", config},
 		{"bench", "SCENARIO [flags]", "measure a node (rookery bench lists the scenarios)", measure},
 		{"version", "", "print the version", printVersion},

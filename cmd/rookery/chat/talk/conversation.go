@@ -226,3 +226,9 @@ func (c *Conversation) Unsettled() []Post {
 	}
 	return posts
 }
+
+// Knows says whether a line of that user has this id, with or without a fate.
+func (c *Conversation) Knows(user, id string) bool {
+	_, l := c.pending(id)
+	return l != nil && l.From == user || c.known[lineKey{user, id}]
+}

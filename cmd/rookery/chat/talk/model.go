@@ -66,7 +66,10 @@ func (m *Model) Step(e Event) []Effect {
 	case Dropped:
 		m.drop(e)
 	case Named:
-		m.names[e.User] = e.Name
+		if m.names[e.User] != e.Name {
+			m.names[e.User] = e.Name
+			return []Effect{Save{e}}
+		}
 	case Presence:
 		m.presence[e.User] = e
 	case Typing:
@@ -394,4 +397,9 @@ func (m *Model) Unsent() int {
 		n += len(c.Unsettled())
 	}
 	return n
+}
+
+// Leave is what is to be done before the chat ends.
+func (m *Model) Leave() []Effect {
+	return append(m.ceaseTyping(), m.saveDraft()...)
 }
