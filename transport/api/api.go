@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/rs/cors"
@@ -25,6 +26,9 @@ type API struct {
 	users     *auth.Limiter[string]       // likewise, by the user they are about
 	devices   *auth.Limiter[asker]        // authenticated requests
 	places    chan struct{}
+	polls     chan struct{}   // those that wait; they have no place
+	serving   context.Context // ended by Drain
+	drain     context.CancelFunc
 }
 
 // asker is who a token was issued to.
@@ -39,7 +43,10 @@ func New(cfg Config) (*API, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	a := &API{cfg: cfg, mux: http.NewServeMux(), places: make(chan struct{}, cfg.Concurrent)}
+	a := &API{
+		cfg: cfg, mux: http.NewServeMux(), places: make(chan struct{}, cfg.Concurrent), polls: make(chan struct{}, cfg.Waiting.polls()),
+	}
+	a.serving, a.drain = context.WithCancel(context.Background())
 	limiter := func(name string) auth.LimiterConfig {
 		return auth.LimiterConfig{Name: name, PerSecond: cfg.AccountsPerSecond, Burst: cfg.AccountsBurst, Now: cfg.Now, Metrics: cfg.AuthMetrics}
 	}
@@ -63,7 +70,7 @@ func New(cfg Config) (*API, error) {
 		a.handler = cors.New(cors.Options{
 			AllowedOrigins: cfg.Origins,
 			AllowedMethods: []string{"GET", "POST", "PUT", "PATCH", "DELETE"},
-			AllowedHeaders: []string{"Authorization", "Content-Type", "Idempotency-Key"},
+			AllowedHeaders: []string{"Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID"},
 			ExposedHeaders: []string{"Retry-After"},
 			MaxAge:         600,
 		}).Handler(a.handler)
@@ -85,6 +92,7 @@ func (a *API) routes() map[string]handler {
 		"POST /v1/messages":     a.known(a.send),
 		"GET /v1/messages":      a.known(a.listMessages),
 		"POST /v1/messages/ack": a.known(a.ack),
+		"GET /v1/events":        a.known(a.events),
 
 		"GET /v1/users/{id}":                  a.known(a.profile),
 		"PATCH /v1/users/{id}":                a.known(a.patchProfile),
@@ -94,6 +102,10 @@ func (a *API) routes() map[string]handler {
 		"DELETE /v1/users/{id}/blocks/{user}": a.known(a.unblock),
 	}
 }
+
+// Drain ends requests that wait, with what they have: nothing, and the advice
+// to ask another node. Later ones do not wait.
+func (a *API) Drain() { a.drain() }
 
 // ServeHTTP answers everything under /v1 but the WebSocket, and the probes.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.handler.ServeHTTP(w, r) }
@@ -138,11 +150,15 @@ type call struct {
 	w      http.ResponseWriter
 	from   netip.Addr // where it comes from; not valid for a socket file
 	asker  asker      // set by known
+	until  time.Time  // when the asker's token expires; likewise
 	ctx    context.Context
 	cancel context.CancelFunc
+	leave  func() // gives up the place among those that are served at once
+	waited bool   // how long it took says nothing of the node
 }
 
-// reply is what a handler has to say; a nil body is none.
+// reply is what a handler has to say; a nil body is none, and a status of 0
+// says that everything is said.
 type reply struct {
 	status int
 	body   []byte
@@ -157,18 +173,22 @@ func (a *API) serve(route string, h handler) http.Handler {
 		begin := time.Now()
 		select {
 		case a.places <- struct{}{}:
-			defer func() { <-a.places }()
 		default:
 			a.finish(w, route, reply{}, fault.New(fault.Unavailable, "", "too many requests at once"))
 			return
 		}
 		a.cfg.Metrics.active.Inc()
-		defer a.cfg.Metrics.active.Dec()
-		c := &call{r: r, w: w, from: address(r)}
+		c := &call{r: r, w: w, from: address(r), leave: sync.OnceFunc(func() {
+			<-a.places
+			a.cfg.Metrics.active.Dec()
+		})}
+		defer c.leave()
 		defer c.done()
 		out, f := h(c)
 		a.finish(w, route, out, f)
-		seconds.Observe(time.Since(begin).Seconds())
+		if !c.waited {
+			seconds.Observe(time.Since(begin).Seconds())
+		}
 	})
 }
 
@@ -179,6 +199,9 @@ func (a *API) finish(w http.ResponseWriter, route string, out reply, f *nodepb.F
 		return
 	}
 	a.cfg.Metrics.requests.WithLabelValues(route, "ok").Inc()
+	if out.status == 0 {
+		return
+	}
 	if out.body != nil {
 		w.Header().Set("Content-Type", "application/json")
 	}

@@ -48,7 +48,7 @@ func (a *API) authenticate(c *call) *nodepb.Fault {
 	if err != nil {
 		return tokenFault("Authorization", err)
 	}
-	c.asker = asker{user: claims.User, device: claims.Device}
+	c.asker, c.until = asker{user: claims.User, device: claims.Device}, claims.Expires
 	if ok, wait := a.devices.Allow(c.asker); !ok {
 		return limited(wait, "this device asks too often")
 	}

@@ -98,6 +98,8 @@ type Config struct {
 	// Concurrent requests served at once; 512 where zero. Past it they are
 	// refused as unavailable.
 	Concurrent int
+	// Waiting is for requests that wait for what is to come.
+	Waiting Waiting
 
 	Now         func() time.Time // time.Now where nil
 	Log         *slog.Logger     // discarded where nil

@@ -2,22 +2,16 @@ package api
 
 import (
 	"net/http"
-	"net/url"
-	"strconv"
 	"strings"
 
 	"google.golang.org/protobuf/proto"
 
 	"github.com/rookery-im/rookery/internal/fault"
 	"github.com/rookery-im/rookery/internal/ident"
-	"github.com/rookery-im/rookery/internal/limits"
 	clientpb "github.com/rookery-im/rookery/proto/rookery/client/v1"
 	nodepb "github.com/rookery-im/rookery/proto/rookery/node/v1"
 	"github.com/rookery-im/rookery/transport/frames"
 )
-
-// listDefault is how many entries a page of GET /v1/messages has.
-const listDefault = 100
 
 // send: POST /v1/messages.
 func (a *API) send(c *call) (reply, *nodepb.Fault) {
@@ -99,108 +93,6 @@ func message(m proto.Message) (reply, *nodepb.Fault) {
 		return reply{}, fault.New(fault.Internal, "", "the answer cannot be written")
 	}
 	return reply{status: http.StatusOK, body: body}, nil
-}
-
-// listMessages: GET /v1/messages.
-func (a *API) listMessages(c *call) (reply, *nodepb.Fault) {
-	list, f := listQuery(c.r.URL)
-	if f != nil {
-		return reply{}, f
-	}
-	q := c.own()
-	q.Body = &nodepb.Ask_List{List: list}
-	answer, f := a.ask(c, reads, q)
-	if f != nil {
-		return reply{}, f
-	}
-	page := answer.GetPage()
-	if page == nil {
-		return reply{}, a.unexpected(c, reads)
-	}
-	// next is where the following page begins, also where a filter left
-	// everything of this one out.
-	next := max(list.GetAfter(), page.GetAfter(), page.GetUpTo())
-	body := []byte(`{"messages":[`)
-	empty := len(body)
-	for _, e := range page.GetEntries() {
-		next = max(next, e.GetSeq())
-		frame := frames.FromEntry(e, c.asker.device)
-		if frame == nil {
-			continue
-		}
-		if len(body) > empty {
-			body = append(body, ',')
-		}
-		var err error
-		if body, err = frames.AppendJSON(body, frame); err != nil {
-			return reply{}, fault.New(fault.Internal, "", "an entry cannot be written")
-		}
-	}
-	body = append(body, `],"next":"`...)
-	body = strconv.AppendUint(body, next, 10)
-	body = append(body, `","end":`...)
-	body = strconv.AppendBool(body, page.GetEnd())
-	return reply{status: http.StatusOK, body: append(body, '}')}, nil
-}
-
-func listQuery(u *url.URL) (*nodepb.List, *nodepb.Fault) {
-	query, err := url.ParseQuery(u.RawQuery)
-	if err != nil {
-		return nil, invalid("query", "is not well-formed")
-	}
-	list := &nodepb.List{Limit: listDefault}
-	for name, values := range query {
-		if len(values) != 1 {
-			return nil, invalid(name, "is given twice")
-		}
-		if f := listParameter(list, name, values[0]); f != nil {
-			return nil, f
-		}
-	}
-	return list, nil
-}
-
-func listParameter(list *nodepb.List, name, value string) *nodepb.Fault {
-	switch name {
-	case "after":
-		after, err := strconv.ParseUint(value, 10, 64)
-		if err != nil {
-			return invalid(name, "must be a seq")
-		}
-		list.After = after
-	case "limit":
-		limit, err := strconv.ParseUint(value, 10, 32)
-		if err != nil || limit < 1 || limit > limits.PageEntries {
-			return invalid(name, "must be 1 to "+strconv.Itoa(limits.PageEntries))
-		}
-		list.Limit = uint32(limit)
-	case "conversation":
-		peer, f := conversation(value)
-		if f != nil {
-			return f
-		}
-		list.Peer = peer
-	case "id":
-		id, err := ident.ParseMessageID(value)
-		if err != nil {
-			return invalid(name, err.Error())
-		}
-		list.Id = id[:]
-	default:
-		return fault.New(fault.InvalidArgument, fault.ReasonUnknownField, "%q: unknown parameter", name[:min(len(name), limits.UserID)])
-	}
-	return nil
-}
-
-// conversation reads user:bob or bob. A space is a plus sign that a form
-// encoder would have escaped: ids hold no spaces, and many begin with +.
-func conversation(value string) (string, *nodepb.Fault) {
-	value = strings.ReplaceAll(value, " ", "+")
-	c := frames.With(strings.TrimPrefix(value, "user:"))
-	if group, ok := strings.CutPrefix(value, "group:"); ok {
-		c = &clientpb.Conversation{Peer: &clientpb.Conversation_Group{Group: group}}
-	}
-	return frames.Peer(c, "conversation")
 }
 
 // ack: POST /v1/messages/ack.

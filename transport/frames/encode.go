@@ -13,10 +13,12 @@ import (
 // Encoding is how a connection's frames are written.
 type Encoding uint8
 
-// The encodings, one for each subprotocol.
+// The encodings: one for each subprotocol, and that of server-sent events, in
+// which frames go one way only.
 const (
 	JSON Encoding = iota
 	Protobuf
+	EventStream
 )
 
 // The names of the subprotocols.
@@ -25,10 +27,13 @@ const (
 	SubprotocolProtobuf = "rookery.v1.protobuf"
 )
 
-// String is the name of the encoding's subprotocol.
+// String is the name of the encoding's subprotocol, or media type.
 func (e Encoding) String() string {
-	if e == Protobuf {
+	switch e {
+	case Protobuf:
 		return SubprotocolProtobuf
+	case EventStream:
+		return MediaEventStream
 	}
 	return SubprotocolJSON
 }
@@ -48,6 +53,9 @@ func FromSubprotocol(name string) (Encoding, bool) {
 // Append appends one frame to the frames of one message: dst holds whole
 // frames of that message and nothing else. On error dst comes back as it was.
 func Append(dst []byte, enc Encoding, f *clientpb.ServerFrame) ([]byte, error) {
+	if enc == EventStream {
+		return appendEvent(dst, f)
+	}
 	return AppendMessage(dst, enc, f)
 }
 

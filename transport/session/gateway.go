@@ -6,6 +6,8 @@ import (
 	"math"
 	"time"
 
+	"google.golang.org/protobuf/types/known/durationpb"
+
 	"github.com/rookery-im/rookery/internal/fault"
 	"github.com/rookery-im/rookery/internal/limits"
 	clientpb "github.com/rookery-im/rookery/proto/rookery/client/v1"
@@ -19,6 +21,7 @@ const (
 	CloseUnavailable     = 1013
 	CloseMalformed       = 4100
 	CloseUnauthenticated = 4101
+	CloseUnlinked        = 4103
 )
 
 // Conns are the connections, by id.
@@ -128,6 +131,16 @@ func (g *Gateway) Opened(conn uint64, enc frames.Encoding, bearer string) {
 	if _, err := g.tokens.Identify(bearer); err != nil && !errors.Is(err, ErrUndecided) {
 		g.close(s, CloseUnauthenticated, err.Error())
 	}
+}
+
+// Stream begins a session that only listens: for a device that has proved who
+// it is, with what follows the seq after, or its cursor where that is higher.
+// Where it cannot begin, the connection is closed before anything is sent.
+func (g *Gateway) Stream(conn uint64, who Identity, after uint64, heartbeat time.Duration) {
+	s := &session{conn: conn, enc: frames.EventStream, written: after}
+	g.sessions[conn] = s
+	g.metrics.Sessions.Inc()
+	g.attach(s, who, durationpb.New(heartbeat), &nodepb.Attach{After: after})
 }
 
 // Closed ends the session of a connection.

@@ -3,6 +3,8 @@ package session
 import (
 	"errors"
 
+	"google.golang.org/protobuf/types/known/durationpb"
+
 	"github.com/rookery-im/rookery/internal/fault"
 	"github.com/rookery-im/rookery/internal/ident"
 	"github.com/rookery-im/rookery/internal/limits"
@@ -50,13 +52,18 @@ func (g *Gateway) hello(s *session, ref uint32, m *clientpb.Hello) {
 		g.close(s, CloseUnauthenticated, err.Error())
 		return
 	}
-	s.user, s.device, s.ref = who.User, who.Device, ref
-	s.state = attaching
-	heartbeat := g.cfg.heartbeat(m.GetHeartbeat())
-	s.heartbeat = heartbeat
-	g.conns.Admit(s.conn, heartbeat, who.Expires)
+	s.ref = ref
+	g.attach(s, who, m.GetHeartbeat(), &nodepb.Attach{Acked: m.GetAcked(), Client: m.GetClient()})
+}
 
-	attach := &nodepb.Attach{Origin: s.origin(), Acked: m.GetAcked(), Client: m.GetClient()}
+// attach asks the user's actor to make the connection its device's session.
+func (g *Gateway) attach(s *session, who Identity, heartbeat *durationpb.Duration, attach *nodepb.Attach) {
+	s.user, s.device = who.User, who.Device
+	s.state = attaching
+	s.heartbeat = g.cfg.heartbeat(heartbeat)
+	g.conns.Admit(s.conn, s.heartbeat, who.Expires)
+
+	attach.Origin = s.origin()
 	if err := g.users.Tell(s.user, attach); err != nil {
 		g.close(s, CloseUnavailable, "the user's shard has no leader")
 		return

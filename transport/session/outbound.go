@@ -102,6 +102,10 @@ func (g *Gateway) attached(s *session, m *nodepb.Attached) {
 		return
 	}
 	if f := m.GetError(); f != nil {
+		if s.enc == frames.EventStream {
+			g.close(s, closeOf(f), f.GetMessage())
+			return
+		}
 		if f.GetCode() == string(fault.Unauthenticated) {
 			g.close(s, CloseUnauthenticated, f.GetMessage())
 			return
@@ -117,13 +121,25 @@ func (g *Gateway) attached(s *session, m *nodepb.Attached) {
 		return
 	}
 	s.state, s.number = attached, m.GetSession()
-	s.written, s.cursor, s.backlog, s.others = m.GetCursor(), m.GetCursor(), m.GetLastSeq(), m.GetOthers()
+	s.written, s.cursor, s.backlog, s.others = max(s.written, m.GetCursor()), m.GetCursor(), m.GetLastSeq(), m.GetOthers()
 	g.write(s, &clientpb.ServerFrame{Ref: s.ref, Body: &clientpb.ServerFrame_Welcome{Welcome: &clientpb.Welcome{
 		User: s.user, Device: s.device, Session: strconv.FormatUint(s.number, 10), Heartbeat: durationpb.New(s.heartbeat),
 		Limits: g.cfg.Limits.proto(), Time: m.GetTime(), Node: g.cfg.Node,
 	}}})
 	g.pull(s)
 	g.release(s)
+}
+
+// closeOf is the code that ends a stream which could not begin.
+func closeOf(f *nodepb.Fault) uint16 {
+	switch fault.Code(f.GetCode()) {
+	case fault.InvalidArgument:
+		return CloseMalformed
+	case fault.Unauthenticated:
+		return CloseUnlinked
+	default:
+		return CloseUnavailable
+	}
 }
 
 // pull asks for what follows the last entry written, once there is room.

@@ -61,7 +61,7 @@ type session struct {
 	heartbeat time.Duration
 
 	waited  uint32 // entries written before drained
-	written uint64 // last seq written
+	written uint64 // last seq written; before that, where a stream is to begin
 	cursor  uint64 // acked, as far as told
 	backlog uint64 // last seq of the mailbox when the session attached
 	after   uint64 // highest time delivered

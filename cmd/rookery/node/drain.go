@@ -14,6 +14,7 @@ import (
 // the node within the drain timeout.
 func (n *Node) Drain() error {
 	n.draining.Store(true)
+	n.api.Drain()
 	until := time.Now().Add(n.cfg.DrainTimeout * 9 / 10) // the rest is for closing the data
 	if err := n.conns.StopAccepting(); err != nil {
 		n.cfg.Log.Warn("stop accepting", "err", err)

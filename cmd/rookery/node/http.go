@@ -20,16 +20,18 @@ import (
 
 // openHTTP makes the handlers of both addresses.
 func (n *Node) openHTTP(metrics *auth.Metrics) error {
-	a, err := api.New(api.Config{
+	var err error
+	n.api, err = api.New(api.Config{
 		Backend: n.rest, Tokens: n.tokens, Passwords: n.password, Ready: n, Mode: api.Mode(n.cfg.Registration), Invites: invites{n},
 		Node: n.dir.Node(), URL: n.cfg.PublicURL, Origins: n.cfg.Origins, AccountsPerSecond: n.cfg.Login.PerSecond, AccountsBurst: n.cfg.Login.Burst,
 		RequestsPerSecond: n.cfg.Requests.PerSecond, RequestsBurst: n.cfg.Requests.Burst, Concurrent: n.cfg.ConcurrentRequests,
-		Log: n.cfg.Log.With("part", "api"), Metrics: api.NewMetrics(n.registry), AuthMetrics: metrics,
+		Waiting: api.Waiting{Streams: n.streams},
+		Log:     n.cfg.Log.With("part", "api"), Metrics: api.NewMetrics(n.registry), AuthMetrics: metrics,
 	})
 	if err != nil {
 		return err
 	}
-	n.clients = n.server(n.paths(a))
+	n.clients = n.server(n.paths(n.api))
 	if n.TLS() {
 		if n.clients.TLSConfig, err = conns.TLS(n.cfg.TLSCert, n.cfg.TLSKey, n.cfg.Log.With("part", "tls")); err != nil {
 			return err

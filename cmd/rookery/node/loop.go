@@ -30,6 +30,8 @@ func (n *Node) run() {
 		if err := n.conns.Poll(n.patience()); err != nil {
 			n.fail(wrap("poll", err))
 		}
+		n.streams.Round()
+		n.rest.round()
 		due.now = time.Now()
 		n.tick(&due)
 		n.router.deliver()
@@ -160,28 +162,3 @@ func (h handler) Message(id conns.ID, op conns.Opcode, data []byte) {
 func (h handler) Drained(id conns.ID) { h.n.sessions.Drained(uint64(id)) }
 
 func (h handler) Closed(id conns.ID, _ uint16, _ error) { h.n.sessions.Closed(uint64(id)) }
-
-// sockets is the sessions' view of the connections.
-type sockets struct{ *conns.Conns }
-
-func (s sockets) Send(conn uint64, data []byte) { s.Conns.Send(conns.ID(conn), data) }
-func (s sockets) Pending(conn uint64) int       { return s.Conns.Pending(conns.ID(conn)) }
-
-func (s sockets) Read(conn uint64, r session.Reading) {
-	if r == session.Pause {
-		s.Pause(conns.ID(conn))
-		return
-	}
-	s.Resume(conns.ID(conn))
-}
-
-func (s sockets) Admit(conn uint64, heartbeat time.Duration, expires time.Time) {
-	id := conns.ID(conn)
-	s.Authenticated(id)
-	s.SetHeartbeat(id, heartbeat)
-	s.SetDeadline(id, expires, session.CloseUnauthenticated)
-}
-
-func (s sockets) Close(conn uint64, code uint16, reason string) {
-	s.Conns.Close(conns.ID(conn), code, reason)
-}

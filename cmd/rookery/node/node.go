@@ -21,8 +21,10 @@ import (
 	"github.com/rookery-im/rookery/persistence/mailbox"
 	"github.com/rookery-im/rookery/persistence/raftlog"
 	"github.com/rookery-im/rookery/persistence/store"
+	"github.com/rookery-im/rookery/transport/api"
 	"github.com/rookery-im/rookery/transport/auth"
 	"github.com/rookery-im/rookery/transport/conns"
+	"github.com/rookery-im/rookery/transport/events"
 	"github.com/rookery-im/rookery/transport/session"
 )
 
@@ -51,6 +53,8 @@ type Node struct {
 	sessions *session.Gateway
 	router   *router
 	rest     *backend
+	streams  *events.Streams
+	api      *api.API
 	tokens   *auth.Tokens
 	password *auth.Passwords
 	clients  *http.Server
@@ -133,7 +137,14 @@ func (n *Node) openTransport() error {
 	cfg.Echo, cfg.Conns, cfg.Heartbeat = n.cfg.Echo, n.cfg.Connections, n.cfg.Session.Heartbeat
 	cfg.Log, cfg.Metrics = n.cfg.Log.With("part", "conns"), conns.NewMetrics(n.registry)
 	var err error
-	n.conns, err = conns.New(cfg, handler{n})
+	if n.conns, err = conns.New(cfg, handler{n}); err != nil {
+		return err
+	}
+	n.streams, err = events.New(events.Config{
+		Sessions: listeners{n}, Seats: n.conns, Post: n.conns.Post, Prefix: streamBit,
+		PendingLow: cfg.PendingLow, PendingMax: cfg.PendingMax, Slow: cfg.Slow, Linger: cfg.Linger,
+		Log: n.cfg.Log.With("part", "events"), Metrics: events.NewMetrics(n.registry),
+	})
 	return err
 }
 
@@ -187,7 +198,7 @@ func (n *Node) openShards() error {
 	for id, s := range n.shards {
 		s.Bind(n.set.Group(id))
 	}
-	n.sessions, err = session.New(n.cfg.Session.Named(n.dir.Node()), sockets{n.conns}, tellFunc(n.tellUser(count)), n, time.Now,
+	n.sessions, err = session.New(n.cfg.Session.Named(n.dir.Node()), sockets{n.conns, n.streams}, tellFunc(n.tellUser(count)), n, time.Now,
 		n.cfg.Log.With("part", "session"), session.NewMetrics(n.registry))
 	gate.sessions = n.sessions
 	return err

@@ -73,23 +73,34 @@ type gateway struct {
 }
 
 func (g *gateway) Deliver(conn uint64, msg proto.Message) {
-	if a, ok := msg.(*nodepb.Answer); ok {
-		g.rest.answered(a)
-		return
+	switch m := msg.(type) {
+	case *nodepb.Answer:
+		g.rest.answered(m)
+	case *nodepb.Woken:
+		g.rest.wake(conn &^ restBit)
+	default:
+		g.sessions.Deliver(conn, msg)
 	}
-	g.sessions.Deliver(conn, msg)
 }
 
 func (g *gateway) Unknown(conn uint64) {
-	if conn&restBit != 0 {
+	if isRequest(conn) {
 		g.rest.unknown(conn &^ restBit)
 		return
 	}
 	g.sessions.Unknown(conn)
 }
 
-func (g *gateway) Lost(conn uint64, user string) { g.sessions.Lost(conn, user) }
+func (g *gateway) Lost(conn uint64, user string) {
+	if isRequest(conn) {
+		g.rest.wake(conn &^ restBit)
+		return
+	}
+	g.sessions.Lost(conn, user)
+}
 
 func (g *gateway) Left(shard uint32) {
-	g.sessions.Left(func(user string) bool { return g.lived(user, shard) })
+	lived := func(user string) bool { return g.lived(user, shard) }
+	g.sessions.Left(lived)
+	g.rest.left(lived)
 }

@@ -2740,6 +2740,7 @@ type Answer struct {
 	//	*Answer_Profile
 	//	*Answer_Sent
 	//	*Answer_Page
+	//	*Answer_Woken
 	Body          isAnswer_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2861,6 +2862,15 @@ func (x *Answer) GetPage() *Page {
 	return nil
 }
 
+func (x *Answer) GetWoken() *Woken {
+	if x != nil {
+		if x, ok := x.Body.(*Answer_Woken); ok {
+			return x.Woken
+		}
+	}
+	return nil
+}
+
 type isAnswer_Body interface {
 	isAnswer_Body()
 }
@@ -2897,6 +2907,10 @@ type Answer_Page struct {
 	Page *Page `protobuf:"bytes,9,opt,name=page,proto3,oneof"`
 }
 
+type Answer_Woken struct {
+	Woken *Woken `protobuf:"bytes,10,opt,name=woken,proto3,oneof"`
+}
+
 func (*Answer_Fault) isAnswer_Body() {}
 
 func (*Answer_Done) isAnswer_Body() {}
@@ -2912,6 +2926,8 @@ func (*Answer_Profile) isAnswer_Body() {}
 func (*Answer_Sent) isAnswer_Body() {}
 
 func (*Answer_Page) isAnswer_Body() {}
+
+func (*Answer_Woken) isAnswer_Body() {}
 
 type Done struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -3343,7 +3359,7 @@ const file_rookery_node_v1_node_proto_rawDesc = "" +
 	"\asession\x18\x01 \x01(\x04R\asession\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x16\n" +
 	"\x06others\x18\x03 \x03(\rR\x06others\"\a\n" +
-	"\x05Woken\"\xc9\x03\n" +
+	"\x05Woken\"\xf9\x03\n" +
 	"\x06Answer\x12\x18\n" +
 	"\arequest\x18\x01 \x01(\x04R\arequest\x12.\n" +
 	"\x05fault\x18\x02 \x01(\v2\x16.rookery.node.v1.FaultH\x00R\x05fault\x12+\n" +
@@ -3353,7 +3369,9 @@ const file_rookery_node_v1_node_proto_rawDesc = "" +
 	"\adevices\x18\x06 \x01(\v2\x1b.rookery.node.v1.DeviceListH\x00R\adevices\x128\n" +
 	"\aprofile\x18\a \x01(\v2\x1c.rookery.node.v1.ProfileViewH\x00R\aprofile\x12+\n" +
 	"\x04sent\x18\b \x01(\v2\x15.rookery.node.v1.SentH\x00R\x04sent\x12+\n" +
-	"\x04page\x18\t \x01(\v2\x15.rookery.node.v1.PageH\x00R\x04pageB\x06\n" +
+	"\x04page\x18\t \x01(\v2\x15.rookery.node.v1.PageH\x00R\x04page\x12.\n" +
+	"\x05woken\x18\n" +
+	" \x01(\v2\x16.rookery.node.v1.WokenH\x00R\x05wokenB\x06\n" +
 	"\x04body\"\x06\n" +
 	"\x04Done\")\n" +
 	"\vCredentials\x12\x1a\n" +
@@ -3480,13 +3498,14 @@ var file_rookery_node_v1_node_proto_depIdxs = []int32{
 	46, // 41: rookery.node.v1.Answer.profile:type_name -> rookery.node.v1.ProfileView
 	31, // 42: rookery.node.v1.Answer.sent:type_name -> rookery.node.v1.Sent
 	29, // 43: rookery.node.v1.Answer.page:type_name -> rookery.node.v1.Page
-	49, // 44: rookery.node.v1.DeviceList.devices:type_name -> rookery.store.v1.DeviceRow
-	50, // 45: rookery.node.v1.ProfileView.profile:type_name -> rookery.store.v1.Profile
-	46, // [46:46] is the sub-list for method output_type
-	46, // [46:46] is the sub-list for method input_type
-	46, // [46:46] is the sub-list for extension type_name
-	46, // [46:46] is the sub-list for extension extendee
-	0,  // [0:46] is the sub-list for field type_name
+	40, // 44: rookery.node.v1.Answer.woken:type_name -> rookery.node.v1.Woken
+	49, // 45: rookery.node.v1.DeviceList.devices:type_name -> rookery.store.v1.DeviceRow
+	50, // 46: rookery.node.v1.ProfileView.profile:type_name -> rookery.store.v1.Profile
+	47, // [47:47] is the sub-list for method output_type
+	47, // [47:47] is the sub-list for method input_type
+	47, // [47:47] is the sub-list for extension type_name
+	47, // [47:47] is the sub-list for extension extendee
+	0,  // [0:47] is the sub-list for field type_name
 }
 
 func init() { file_rookery_node_v1_node_proto_init() }
@@ -3519,6 +3538,7 @@ func file_rookery_node_v1_node_proto_init() {
 		(*Answer_Profile)(nil),
 		(*Answer_Sent)(nil),
 		(*Answer_Page)(nil),
+		(*Answer_Woken)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
