@@ -25,6 +25,7 @@ import (
 type server struct {
 	t       *testing.T
 	address string
+	front   string // where REST goes through the witness of docs/openapi.yaml
 	args    []string
 	extra   []string // flags of the next start alone
 	log     *os.File
@@ -35,6 +36,12 @@ type server struct {
 // newServer prepares a server without starting it; more are flags of `serve`.
 func newServer(t *testing.T, more ...string) *server {
 	t.Helper()
+	return newServerIn(t, filepath.Join(t.TempDir(), "data"), more...)
+}
+
+// newServerIn does so with a data directory that is the caller's.
+func newServerIn(t *testing.T, data string, more ...string) *server {
+	t.Helper()
 	if _, err := os.Stat(binary(t)); err != nil {
 		t.Fatal("bin/rookery is missing: run `make build`, or the tests by `make e2e`")
 	}
@@ -44,7 +51,8 @@ func newServer(t *testing.T, more ...string) *server {
 		t.Fatal(err)
 	}
 	s := &server{t: t, address: freeAddress(t), log: log}
-	s.args = append([]string{"serve", "--data", filepath.Join(dir, "data"), "--listen", s.address, "--admin", filepath.Join(dir, "admin.sock")}, more...)
+	s.front = witnessed(t, s.address)
+	s.args = append([]string{"serve", "--data", data, "--listen", s.address, "--admin", filepath.Join(dir, "admin.sock")}, more...)
 	t.Cleanup(func() {
 		if s.alive() {
 			s.kill()
@@ -88,7 +96,8 @@ func freeAddress(t *testing.T) string {
 	return l.Addr().String()
 }
 
-func (s *server) url(path string) string { return "http://" + s.address + path }
+// url is for whoever speaks REST: what is said there is held to docs/openapi.yaml.
+func (s *server) url(path string) string { return s.front + path }
 func (s *server) ws() string             { return "ws://" + s.address + "/v1/ws" }
 
 // start starts the process and does not wait for it to be ready.
@@ -131,7 +140,7 @@ func (s *server) waitReady() {
 		if !s.alive() {
 			s.t.Fatal("the server ended instead of getting ready")
 		}
-		resp, err := http.Get(s.url("/readyz"))
+		resp, err := http.Get("http://" + s.address + "/readyz")
 		if err != nil {
 			return err
 		}
