@@ -145,7 +145,7 @@ func (s *Spec) judgeNowhere(x *Exchange, methods []string) []error {
 		}
 		slices.Sort(methods)
 		if got := x.AnswerHeader.Get("Allow"); got != strings.Join(methods, ", ") {
-			faults = append(faults, fmt.Errorf("Allow is %q, want %q", got, methods))
+			faults = append(faults, fmt.Errorf("header Allow: %q, want %q", got, methods))
 		}
 	}
 	if x.Status != want {
