@@ -70,8 +70,19 @@ func (i *Issuer) fill() {
 	}
 }
 
-// standing are the claims that mean something else.
-func standing() []string { return []string{"iss", "aud", "exp", "nbf", "iat", "jti"} }
+// CheckClaims says what keeps two claims from naming user and device.
+func CheckClaims(user, device string) error {
+	standing := []string{"iss", "aud", "exp", "nbf", "iat", "jti", "events"}
+	switch {
+	case user == device:
+		return fmt.Errorf("the claim of the user and that of the device are both %q", user)
+	case slices.Contains(standing, user):
+		return fmt.Errorf("the claim %q has a meaning of its own", user)
+	case slices.Contains(append(standing, "sub"), device):
+		return fmt.Errorf("the claim %q has a meaning of its own", device)
+	}
+	return nil
+}
 
 // validate reports every fault.
 func (i *Issuer) validate(cluster string) error {
@@ -85,11 +96,8 @@ func (i *Issuer) validate(cluster string) error {
 	if i.Keys == nil {
 		faults = append(faults, errors.New("auth: Issuer.Keys is nil"))
 	}
-	if i.UserClaim == i.DeviceClaim {
-		faults = append(faults, fmt.Errorf("auth: Issuer.UserClaim and DeviceClaim are both %q", i.UserClaim))
-	}
-	if slices.Contains(standing(), i.UserClaim) || slices.Contains(append(standing(), "sub"), i.DeviceClaim) {
-		faults = append(faults, fmt.Errorf("auth: Issuer.UserClaim %q or DeviceClaim %q has a meaning of its own", i.UserClaim, i.DeviceClaim))
+	if err := CheckClaims(i.UserClaim, i.DeviceClaim); err != nil {
+		faults = append(faults, fmt.Errorf("auth: Issuer: %w", err))
 	}
 	if i.Leeway < 0 || i.Leeway > 5*time.Minute {
 		faults = append(faults, fmt.Errorf("auth: Issuer.Leeway %v is not from 0 to 5 minutes", i.Leeway))

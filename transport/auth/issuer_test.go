@@ -387,10 +387,10 @@ func TestIssuerFaults(t *testing.T) {
 	ring := &keyring{}
 	for want, issuer := range map[string]Issuer{
 		"Name is empty": {Keys: &outsider{}}, "own tokens": {Name: "c1", Keys: &outsider{}}, "Keys is nil": {Name: "x"},
-		"are both":          {Name: "x", Keys: &outsider{}, UserClaim: "u", DeviceClaim: "u"},
-		"meaning":           {Name: "x", Keys: &outsider{}, UserClaim: "iss"},
-		"DeviceClaim \"sub": {Name: "x", Keys: &outsider{}, UserClaim: "u", DeviceClaim: "sub"},
-		"Leeway":            {Name: "x", Keys: &outsider{}, Leeway: time.Hour},
+		"are both":      {Name: "x", Keys: &outsider{}, UserClaim: "u", DeviceClaim: "u"},
+		"\"iss\" has a": {Name: "x", Keys: &outsider{}, UserClaim: "iss"},
+		"\"sub\" has a": {Name: "x", Keys: &outsider{}, UserClaim: "u", DeviceClaim: "sub"},
+		"Leeway":        {Name: "x", Keys: &outsider{}, Leeway: time.Hour},
 	} {
 		if _, err := NewTokens(TokensConfig{Cluster: "c1", Keys: ring, Issuer: &issuer}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)

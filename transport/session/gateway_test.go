@@ -53,7 +53,7 @@ func TestBadBeginnings(t *testing.T) {
 		want []string
 	}{
 		"bad token":       {`{"hello":{"token":"bad"}}`, []string{"close 4101 the token is not valid"}},
-		"undecided token": {`{"hello":{"token":"undecided"}}`, []string{"close 1013 the node is starting"}},
+		"undecided token": {`{"hello":{"token":"undecided"}}`, []string{"close 1013 the token cannot be checked yet"}},
 		"no token":        {`{"hello":{}}`, []string{"close 4101 hello.token: missing"}},
 		"not hello":       {`{"ping":{}}`, []string{"close 4100 the first frame must be hello"}},
 		"not JSON":        {`hello`, []string{"close 4100 …"}},

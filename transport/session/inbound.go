@@ -44,7 +44,7 @@ func (g *Gateway) hello(s *session, ref uint32, m *clientpb.Hello) {
 	who, err := g.tokens.Identify(token)
 	if errors.Is(err, ErrUndecided) {
 		// To say 4101 would have a client throw a good token away.
-		g.close(s, CloseUnavailable, "the node is starting")
+		g.close(s, CloseUnavailable, "the token cannot be checked yet")
 		return
 	}
 	if err != nil {

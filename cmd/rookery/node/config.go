@@ -44,8 +44,11 @@ type Config struct {
 	HelloTimeout time.Duration
 	// Echo serves GET /v1/ws/echo.
 	Echo bool
-	// Registration is "open", "invite" or "closed".
+	// Registration is "open", "invite", "closed" or "webhook", which asks Webhook.
+	// Nobody registers where there is an outside Issuer of tokens.
 	Registration string
+	Webhook      Webhook
+	Issuer       Issuer
 	// Shards of a new cluster.
 	Shards       uint32
 	TokenLife    time.Duration
@@ -82,7 +85,7 @@ type Config struct {
 // DefaultConfig of a node.
 func DefaultConfig() Config {
 	return Config{
-		Registration: "open", Shards: 64,
+		Registration: "open", Issuer: defaultIssuer(), Shards: 64,
 		TokenLife: limits.TokenLife, TimeToLive: limits.TimeToLive, DrainTimeout: limits.DrainTimeout,
 		CheckpointEvery: shard.DefaultCheckpointEvery, CheckpointBytes: shard.DefaultCheckpointBytes, CheckpointLog: shard.DefaultCheckpointLog,
 		DiskReserve: store.DefaultReserve, BlockCache: store.DefaultBlockCache,
@@ -118,8 +121,7 @@ func (c Config) Validate() error {
 	check(c.Listen != "", "listen", "an address is needed")
 	check(c.Admin != "", "admin", "an address or a socket file is needed")
 	check((c.TLSCert == "") == (c.TLSKey == ""), "tls-cert,tls-key", "one is given without the other")
-	check(c.Registration == "open" || c.Registration == "invite" || c.Registration == "closed",
-		"registration", "%q is none of open, invite, closed", c.Registration)
+	c.checkAccounts(check)
 	check(c.Shards >= 1 && c.Shards <= MaxShards, "shards", "%d is not from 1 to %d", c.Shards, MaxShards)
 	check(c.TokenLife > 0, "token-life", "%v is not above 0", c.TokenLife)
 	check(c.TimeToLive > 0, "time-to-live", "%v is not above 0", c.TimeToLive)

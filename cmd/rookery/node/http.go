@@ -20,9 +20,12 @@ import (
 
 // openHTTP makes the handlers of both addresses.
 func (n *Node) openHTTP(metrics *auth.Metrics) error {
-	var err error
+	registrar, err := n.registrar()
+	if err != nil {
+		return err
+	}
 	n.api, err = api.New(api.Config{
-		Backend: n.rest, Tokens: n.tokens, Passwords: n.password, Ready: n, Mode: api.Mode(n.cfg.Registration), Invites: invites{n},
+		Backend: n.rest, Tokens: n.tokens, Passwords: n.password, Ready: n, Mode: api.Mode(n.cfg.Registration), Invites: invites{n}, Registrar: registrar,
 		Node: n.dir.Node(), URL: n.cfg.PublicURL, Origins: n.cfg.Origins, AccountsPerSecond: n.cfg.Login.PerSecond, AccountsBurst: n.cfg.Login.Burst,
 		RequestsPerSecond: n.cfg.Requests.PerSecond, RequestsBurst: n.cfg.Requests.Burst, Concurrent: n.cfg.ConcurrentRequests,
 		Waiting: api.Waiting{Streams: n.streams},
@@ -112,6 +115,9 @@ func (n *Node) serve() error {
 		return n.clients.Serve(clients)
 	})
 	go n.housekeep(ctx)
+	if n.keys != nil {
+		n.running.Go(func() { n.keys.Run(ctx) })
+	}
 	return nil
 }
 

@@ -23,6 +23,7 @@ import (
 	"github.com/rookery-im/rookery/persistence/store"
 	"github.com/rookery-im/rookery/transport/api"
 	"github.com/rookery-im/rookery/transport/auth"
+	"github.com/rookery-im/rookery/transport/auth/keyset"
 	"github.com/rookery-im/rookery/transport/conns"
 	"github.com/rookery-im/rookery/transport/events"
 	"github.com/rookery-im/rookery/transport/session"
@@ -57,6 +58,7 @@ type Node struct {
 	api      *api.API
 	tokens   *auth.Tokens
 	password *auth.Passwords
+	keys     *keyset.Source // of an outside issuer; else nil
 	clients  *http.Server
 	admin    *http.Server
 	listen   net.Listener
@@ -222,9 +224,12 @@ func (n *Node) openSessions() error {
 	if n.password, err = auth.NewPasswords(auth.PasswordsConfig{Workers: n.cfg.PasswordWorkers, Metrics: metrics}); err != nil {
 		return err
 	}
-	keys := clusterKeys{n.control}
+	issuer, err := n.openIssuer()
+	if err != nil {
+		return err
+	}
 	n.tokens, err = auth.NewTokens(auth.TokensConfig{
-		Cluster: "rookery", Keys: keys, Complete: n.control.Ready, Life: n.cfg.TokenLife, Metrics: metrics,
+		Cluster: ownIssuer, Keys: clusterKeys{n.control}, Complete: n.control.Ready, Issuer: issuer, Life: n.cfg.TokenLife, Metrics: metrics,
 	})
 	if err != nil {
 		return err
@@ -273,7 +278,10 @@ func (n *Node) Ready() error {
 	if r := n.failed.Load(); r != nil {
 		return r.err
 	}
-	return n.readiness.Load().err
+	if err := n.readiness.Load().err; err != nil || n.keys == nil {
+		return err
+	}
+	return n.keys.Ready()
 }
 
 // Done is closed when the node has failed for good.

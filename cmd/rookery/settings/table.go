@@ -109,8 +109,32 @@ func edges() []Setting {
 
 func accounts() []Setting {
 	return []Setting{{
-		Name: "registration", Doc: "who may register",
-		kind: choice(func(c *Config) *string { return &c.Node.Registration }, "open", "invite", "closed"),
+		Name: "registration", Doc: "who may register; webhook asks registration-webhook",
+		kind: choice(func(c *Config) *string { return &c.Node.Registration }, "open", "invite", "closed", "webhook"),
+	}, {
+		Name: "registration-webhook", Doc: "where to ask who may register (see docs/accounts.md)",
+		kind: place(func(c *Config) *string { return &c.Node.Webhook.URL }, "a URL such as https://chat.example.org/may-register; http is for a loopback address only", "https", "http"),
+	}, {
+		Name: "registration-webhook-secret-file", Doc: "file with the secret that questions to the webhook are signed with, whsec_ and base64; read for each question",
+		kind: text(func(c *Config) *string { return &c.Node.Webhook.SecretFile }, "a file"),
+	}, {
+		Name: "issuer", Doc: "iss of an outside issuer of tokens (see docs/accounts.md): whoever it names has an account, and nobody registers or has a password; none where empty",
+		kind: text(func(c *Config) *string { return &c.Node.Issuer.Name }, "a name, such as https://login.example.org/realms/chat"),
+	}, {
+		Name: "issuer-audience", Doc: "what the aud of the issuer's tokens must hold; give one, or tokens that it signed for any other service are accepted, too",
+		kind: text(func(c *Config) *string { return &c.Node.Issuer.Audience }, "a name; not looked at where empty"),
+	}, {
+		Name: "issuer-keys", Doc: "the issuer's key set (JWKS), fetched again and again",
+		kind: text(func(c *Config) *string { return &c.Node.Issuer.Keys }, "a file, or a URL such as https://login.example.org/certs; http is for a loopback address only"),
+	}, {
+		Name: "issuer-keys-max-age", Doc: "how long the last key set is used that could be fetched",
+		kind: scalar(func(c *Config) *time.Duration { return &c.Node.Issuer.KeysMaxStale }, above0(duration())),
+	}, {
+		Name: "issuer-user-claim", Doc: "claim that holds the user id",
+		kind: needed(func(c *Config) *string { return &c.Node.Issuer.UserClaim }, "a claim's name"),
+	}, {
+		Name: "issuer-device-claim", Doc: "claim that holds the device, where the issuer knows it",
+		kind: needed(func(c *Config) *string { return &c.Node.Issuer.DeviceClaim }, "a claim's name"),
 	}, {
 		Name: "token-life", Doc: "how long a token lasts",
 		kind: scalar(func(c *Config) *time.Duration { return &c.Node.TokenLife }, above0(duration())),
