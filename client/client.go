@@ -19,6 +19,7 @@ import (
 type Client struct {
 	// immutable
 	cfg   Config
+	own   bool // the HTTP client is ours
 	url   base
 	store Store
 	rest  *rest
@@ -55,6 +56,7 @@ func Open(ctx context.Context, cfg Config) (*Client, error) {
 	}
 	machine, start, err := c.prepare(ctx)
 	if err != nil {
+		c.hangUp()
 		return nil, fmt.Errorf("client: open: %w", errors.Join(err, c.store.Close()))
 	}
 	c.ctx, c.end = context.WithCancel(context.WithoutCancel(ctx))
@@ -66,13 +68,14 @@ func Open(ctx context.Context, cfg Config) (*Client, error) {
 }
 
 func newClient(cfg Config) (*Client, error) {
+	own := cfg.HTTPClient == nil
 	cfg = cfg.withDefaults()
 	u, err := cfg.validate()
 	if err != nil {
 		return nil, err
 	}
 	return &Client{
-		cfg: cfg, url: u, store: cfg.Store, log: cfg.Logger,
+		cfg: cfg, own: own, url: u, store: cfg.Store, log: cfg.Logger,
 		rest:      &rest{http: cfg.HTTPClient, base: u},
 		dial:      dialWebSocket(cfg.Encoding, cfg.HTTPClient),
 		requests:  make(chan request),
@@ -127,6 +130,7 @@ func (c *Client) Close() error {
 		<-c.done
 		c.end()
 		c.wg.Wait()
+		c.hangUp()
 		if err := c.store.Close(); err != nil {
 			c.closeErr = fmt.Errorf("client: close the store: %w", err)
 		}
@@ -134,8 +138,18 @@ func (c *Client) Close() error {
 	return c.closeErr
 }
 
-// ask puts an input to the loop and waits for the answer.
+// hangUp ends connections that REST calls left open.
+func (c *Client) hangUp() {
+	if c.own {
+		c.cfg.HTTPClient.CloseIdleConnections()
+	}
+}
+
+// request puts something to the loop and waits for the answer.
 func (c *Client) request(ctx context.Context, r request) (core.Effect, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	if r.reply == nil {
 		r.reply = make(chan core.Effect, 1)
 	}

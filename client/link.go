@@ -160,20 +160,28 @@ func (l *link) write(s socket) {
 func (l *link) writeAll(ctx context.Context, s socket, frames []*clientpb.ClientFrame) error {
 	var message []byte
 	count := 0
-	for i, f := range frames {
-		var err error
-		if message, err = l.enc.appendFrame(message, f); err != nil {
+	for _, f := range frames {
+		longer, err := l.enc.appendFrame(message, f)
+		if err != nil {
 			return err
 		}
-		count++
-		if len(message) >= batchBytes || count >= batchFrames || i == len(frames)-1 {
+		// One large frame may fill a message by itself, as the server bounds it.
+		if count > 0 && (len(longer) > batchBytes || count >= batchFrames) {
 			if err := s.Write(ctx, message); err != nil {
 				return err
 			}
-			message, count = nil, 0
+			if longer, err = l.enc.appendFrame(nil, f); err != nil {
+				return err
+			}
+			count = 0
 		}
+		message = longer
+		count++
 	}
-	return nil
+	if count == 0 {
+		return nil
+	}
+	return s.Write(ctx, message)
 }
 
 // webSocket is the real socket.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -77,9 +78,16 @@ func newNode(t testing.TB, more ...string) *node {
 	return n
 }
 
+// freeAddress is one that stays free while the node is down: on an address of
+// its own where the system has them, so that no connection of this machine can
+// be given the port, least of all one that tries to reach the node.
 func freeAddress(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	own := fmt.Sprintf("127.%d.%d.%d:0", 2+rand.IntN(250), rand.IntN(256), 1+rand.IntN(250))
+	l, err := net.Listen("tcp", own)
+	if err != nil {
+		l, err = net.Listen("tcp", "127.0.0.1:0")
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,6 +117,11 @@ func (n *node) start() {
 	}()
 	n.process, n.ended = cmd, ended
 	eventually(n.t, "the server is ready", func() error {
+		select {
+		case <-ended:
+			n.t.Fatal("the server ended")
+		default:
+		}
 		resp, err := http.Get(n.url() + "/readyz")
 		if err != nil {
 			return err

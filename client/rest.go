@@ -82,6 +82,13 @@ func (r *rest) do(ctx context.Context, method, path, token string, in, out any) 
 	if err := json.Unmarshal(data, out); err != nil {
 		return fmt.Errorf("%w: %w", ErrProtocol, err)
 	}
+	if d, ok := out.(dated); ok {
+		server, err := http.ParseTime(resp.Header.Get("Date"))
+		if err != nil {
+			server = time.Now()
+		}
+		d.at(server)
+	}
 	return nil
 }
 
@@ -106,10 +113,21 @@ type tokenAnswer struct {
 	Device    uint32    `json:"device"`
 	Token     string    `json:"token"`
 	ExpiresAt time.Time `json:"expiresAt"`
+	now       time.Time // by the server
 }
 
+// dated are answers that must be read by the server's clock: this machine's
+// may be hours off.
+type dated interface{ at(server time.Time) }
+
+func (t *tokenAnswer) at(server time.Time) { t.now = server }
+
 func (t tokenAnswer) core() core.Token {
-	return core.Token{User: t.User, Device: t.Device, Token: t.Token, Expires: t.ExpiresAt}
+	in := core.Token{User: t.User, Device: t.Device, Token: t.Token}
+	if !t.ExpiresAt.IsZero() {
+		in.Life = t.ExpiresAt.Sub(t.now)
+	}
+	return in
 }
 
 // login links a new device.
@@ -165,7 +183,11 @@ func (c *Client) answerTo(e core.Ask) core.Input {
 // Register makes an account: of cfg it takes URL, User, Password, Invite and
 // HTTPClient. name is what others see. ErrAlreadyExists where the user is taken.
 func Register(ctx context.Context, cfg Config, name string) error {
+	own := cfg.HTTPClient == nil
 	cfg = cfg.withDefaults()
+	if own {
+		defer cfg.HTTPClient.CloseIdleConnections()
+	}
 	u, err := cfg.validate()
 	if err != nil {
 		return fmt.Errorf("client: register: %w", err)
@@ -199,7 +221,8 @@ func (c *Client) call(ctx context.Context, what, method, path string, in, out an
 	return nil
 }
 
-// self is the path of the user's own resources.
+// self is the path of the user's own resources. With a TokenSource and no
+// User, who that is is known from the first welcome on.
 func (c *Client) self() string { return "/v1/users/" + url.PathEscape(c.Status().Self.User) }
 
 // Devices lists the user's devices.

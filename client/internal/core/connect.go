@@ -58,8 +58,8 @@ func (m *Machine) connect() {
 // means says how to get the token that is missing, if one is.
 func (m *Machine) means() Means {
 	switch {
-	case m.device.Token != "" && !due(m.now, m.device.Expires):
-		return 0
+	case m.device.Token != "":
+		return 0 // also when it seems to have run out: the server's clock decides, by 4101
 	case m.cfg.HasSource:
 		return BySource
 	case m.cfg.HasPassword && m.device.Device == 0:
@@ -67,7 +67,7 @@ func (m *Machine) means() Means {
 	case m.cfg.HasPassword:
 		return ByPassword
 	default:
-		return 0 // the server may yet take it: its clock counts, not ours
+		return 0
 	}
 }
 
@@ -85,7 +85,10 @@ func (m *Machine) token(in Token) {
 	if in.Device == 0 {
 		in.User, in.Device = m.device.User, m.device.Device
 	}
-	m.device = device{User: in.User, Device: in.Device, Token: in.Token, Expires: in.Expires, Issued: m.now}
+	m.device = device{User: in.User, Device: in.Device, Token: in.Token, Issued: m.now}
+	if in.Life > 0 {
+		m.device.Expires = m.now.Add(in.Life)
+	}
 	m.askedQuiet = false
 	m.planRenewal()
 	if !m.cfg.HasSource {
@@ -104,7 +107,7 @@ func (m *Machine) noToken(in NoToken) {
 		if in.Gone {
 			m.unlinked(in.Err)
 		} else if !in.Refused {
-			m.renewAt = m.now.Add(max(in.After, time.Minute, m.device.Expires.Sub(m.now)/8))
+			m.renewAt = m.now.Add(max(in.After, renewPause, m.device.Expires.Sub(m.now)/8))
 		}
 		return
 	}
@@ -132,12 +135,15 @@ func (m *Machine) planRenewal() {
 	}
 	life := d.Expires.Sub(d.Issued)
 	m.renewAt = d.Issued.Add(time.Duration(float64(life) * (0.7 + 0.2*m.roll)))
+	if soonest := m.now.Add(renewPause); m.renewAt.Before(soonest) {
+		m.renewAt = soonest // whatever the clocks say
+	}
 }
 
 // renew by the token that is still good, beside the connection.
 func (m *Machine) renew() {
 	m.renewAt = time.Time{}
-	if !m.askedQuiet && !due(m.now, m.device.Expires) {
+	if !m.askedQuiet {
 		m.askedQuiet = true
 		m.ask(ByToken)
 	}
@@ -258,9 +264,7 @@ func (m *Machine) lost(code int, err error) {
 	lived := !m.session.since.IsZero()
 	calm := lived && m.now.Sub(m.session.since) >= calmAfter
 	m.disconnected()
-	if m.err == nil || lived {
-		m.err = err
-	}
+	m.err = err
 	if calm || lived && code != codeUnavailable {
 		m.attempts = 0
 	}
@@ -326,7 +330,7 @@ func (m *Machine) unauthenticated(err error) {
 	switch {
 	case m.refusals > tokenTries:
 		m.stop(Unauthenticated, err)
-	case m.device.Token != m.used && !due(m.now, m.device.Expires):
+	case m.device.Token != m.used:
 		m.dial() // a fresh one came while the old one was in use
 	case m.cfg.HasSource || m.cfg.HasPassword:
 		m.device.Token = ""

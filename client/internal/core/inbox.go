@@ -29,7 +29,6 @@ type inbox struct {
 	lights   int
 	cursor   uint64 // taken
 	received uint64 // highest seq that ever got into items
-	unsynced bool   // the cursor was written and not synced
 
 	ids  map[string]bool // of messages seen
 	ring [seenSlots]string
@@ -135,7 +134,6 @@ func (m *Machine) take() {
 		m.outbox.settledTaken(m, it.pos)
 	case it.seq != 0:
 		in.cursor = it.seq
-		in.unsynced = true
 		records := []Record{{Key: keyCursor, Value: strconv.AppendUint(nil, it.seq, 10)}}
 		if it.id != "" {
 			records = append(records, m.seenRecord(it.id))
@@ -248,9 +246,17 @@ func (in *inbox) unhold() { in.held, in.heldAt = false, time.Time{} }
 // clear drops what nobody will fetch any more. The server has it still.
 func (in *inbox) clear() { in.items, in.pending, in.bytes, in.lights = nil, 0, 0, 0 }
 
-// rewind goes back to the beginning of the mailbox.
+// rewind goes back to the beginning of a mailbox that is not the one whose
+// seqs are known. What waits is still shown, but takes no place any more.
 func (in *inbox) rewind(m *Machine) {
-	in.cursor, in.received = 0, 0
+	in.cursor, in.received, in.ackAt = 0, 0, time.Time{}
+	for i := range in.items {
+		in.items[i].seq = 0
+	}
+	if in.handed != nil {
+		in.handed.seq = 0
+	}
+	in.pending, in.bytes = 0, 0
 	m.write(true, Record{Key: keyCursor, Value: []byte("0")})
 }
 

@@ -56,10 +56,10 @@ type Wake struct{}
 
 // Token is a token that was asked for by Ask.
 type Token struct {
-	User    string
-	Device  uint32
-	Token   string
-	Expires time.Time // zero where it is not known
+	User   string
+	Device uint32 // 0 where it is not known
+	Token  string
+	Life   time.Duration // by the clock of who gave it; 0 where it is not known
 }
 
 // NoToken says that Ask failed.

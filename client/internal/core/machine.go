@@ -13,12 +13,14 @@ const (
 	InboxHigh     = 1024             // entries that wait for the application; past it, nothing more is read
 	inboxBytes    = 8 << 20          // and their payloads
 	ephemeralHigh = 256              // other events; past it, the oldest goes
+	window        = 32               // unanswered sends of a conversation, and fates that are not synced; see fly
 	holdLimit     = 3 * time.Second  // for how long nothing is read; then entries are dropped, and fetched again
 	ackEvery      = 64               // entries that an ack is late at most
 	greetLimit    = 15 * time.Second // from dialling to welcome
 	readKept      = 30 * time.Second // a read that was said is good once its connection lived so long
 	leaveLimit    = 10 * time.Second // for the server to close after goAway
 	tokenTries    = 3                // tokens refused in a row
+	renewPause    = time.Second      // between two renewals of a token
 	seenSlots     = 256              // ids remembered
 	readsKept     = 1024             // conversations with a read that may have to be said again
 	silentAfter   = 2                // heartbeats
@@ -73,6 +75,8 @@ type Machine struct {
 	now  time.Time
 	roll float64 // random in [0,1), new at each step
 	out  []Effect
+
+	dirty bool // something was written and not synced
 
 	state state
 	why   Why
@@ -368,6 +372,10 @@ func (m *Machine) stop(why Why, err error) {
 	}
 	if m.state >= dialling {
 		m.do(Hangup{Conn: m.conn, Orderly: why == Closed && m.state >= online, Reason: "closed"})
+	}
+	if why == StoreBroken { // nothing can be noted as taken any more
+		m.inbox.clear()
+		m.inbox.handed = nil
 	}
 	m.why, m.err = why, err
 	m.become(stopped)

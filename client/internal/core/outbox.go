@@ -41,6 +41,7 @@ type outbox struct {
 	turn      []*lane // those that may have something to send, each once
 	waiting   []*lane // those that are held
 	undecided int
+	loose     int // fates that were written and not synced
 	flying    int
 }
 
@@ -65,7 +66,7 @@ func (m *Machine) queue(in Queue) {
 		m.do(Queued{ID: in.Send.GetId(), Err: ErrUnread})
 		return
 	}
-	if e := m.tooLarge(in.Send); e != nil {
+	if e := m.tooLarge(in.Send); e != nil { // better now than later
 		m.do(Queued{ID: in.Send.GetId(), Err: &Refusal{Answer: e}})
 		return
 	}
@@ -101,18 +102,16 @@ func (o *outbox) enqueue(l *lane) {
 	}
 }
 
-// tooLarge says by the server's limits, once they are known, that a message
-// never will go through. It matters: one above limits.message would be cut
-// off with 4100, and take the client with it.
+// tooLarge says by the server's limits that a message never will go through.
+// While they are not known it lets everything pass; they are when it is sent.
+// It matters: one above limits.message would be cut off with 4100, and take
+// the client with it.
 func (m *Machine) tooLarge(s *clientpb.Send) *clientpb.Error {
 	var parts int
 	for _, p := range s.GetPayloads() {
 		parts += len(p.GetPayload())
 	}
-	payload, all, message := 64<<10, 256<<10, 512<<10
-	if l := m.limits; l != nil {
-		payload, all, message = int(l.GetPayload()), int(l.GetDevicePayloads()), int(l.GetMessage())
-	}
+	payload, all, message := int(m.limits.GetPayload()), int(m.limits.GetDevicePayloads()), int(m.limits.GetMessage())
 	var text string
 	switch {
 	case payload > 0 && len(s.GetPayload()) > payload:
@@ -177,13 +176,19 @@ func (o *outbox) resume(now time.Time) {
 
 // first is the message of a lane that goes out now, if one does.
 func (m *Machine) first(l *lane) *entry {
-	lim := int(m.limits.GetInFlightPerConversation())
-	if l.held || lim > 0 && l.flying >= lim || l.flying >= len(l.list) {
+	lim := window
+	if theirs := int(m.limits.GetInFlightPerConversation()); theirs > 0 {
+		lim = min(lim, theirs)
+	}
+	if l.held || l.flying >= lim || l.flying >= len(l.list) {
 		return nil
 	}
 	return l.list[l.flying] // what flies comes first
 }
 
+// fly sends a message. The server remembers 64 ids of a device and
+// conversation, so no more than that may ever be sent again: what flies, and
+// those whose fate a power cut would make this device forget.
 func (m *Machine) fly(l *lane, e *entry) {
 	if refusal := m.tooLarge(e.send); refusal != nil {
 		m.settle(e, &clientpb.ServerFrame{Body: &clientpb.ServerFrame_Error{Error: refusal}})
@@ -327,17 +332,19 @@ func (m *Machine) settle(e *entry, fate *clientpb.ServerFrame) {
 
 // tell the fate to who waits for it; else it is kept until its event is taken.
 func (m *Machine) tell(e *entry, frame *clientpb.ServerFrame) {
+	m.outbox.loose++
+	sync := m.outbox.loose >= window
 	fate := Fate{ID: e.send.GetId(), To: e.send.GetTo(), Sent: frame.GetSent(), Refusal: frame.GetError()}
 	if e.call != 0 {
 		delete(m.outbox.byID, fate.ID)
-		m.write(false, Record{Key: outKey(e.pos)})
+		m.write(sync, Record{Key: outKey(e.pos)})
 		m.do(Answer{Call: e.call, Fate: fate})
 		return
 	}
 	bare := &clientpb.Send{Id: fate.ID, To: fate.To}
 	e.send, e.settled = bare, true
 	if value, err := pendingValue(bare, frame); err == nil {
-		m.write(false, Record{Key: outKey(e.pos), Value: value})
+		m.write(sync, Record{Key: outKey(e.pos), Value: value})
 	}
 	m.settledEvent(e, fate)
 }

@@ -76,11 +76,12 @@ func parsePending(value []byte) (*clientpb.Send, *clientpb.ServerFrame, error) {
 
 // write records. With sync also without any: what was written before.
 func (m *Machine) write(sync bool, records ...Record) {
-	if sync && len(records) == 0 && !m.inbox.unsynced {
+	if sync && len(records) == 0 && !m.dirty {
 		return
 	}
+	m.dirty = !sync
 	if sync {
-		m.inbox.unsynced = false
+		m.outbox.loose = 0
 	}
 	m.do(Write{Records: records, Sync: sync})
 }
