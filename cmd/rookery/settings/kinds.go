@@ -247,10 +247,11 @@ func parseDuration(s string) (time.Duration, error) {
 			return 0, wrong
 		}
 	}
-	if part > math.MaxInt64-time.Duration(whole) {
+	total := time.Duration(whole) + part
+	if part > 0 && total < part { // more than there are nanoseconds for
 		return 0, wrong
 	}
-	return time.Duration(whole) + part, nil
+	return total, nil
 }
 
 func formatDuration(d time.Duration) string {

@@ -124,6 +124,10 @@ func TestFaults(t *testing.T) {
 		{"values everywhere", []string{"--shards=x"}, []string{"ROOKERY_SHARDS=0"}, "shards: 5000", []string{
 			`--shards: "x" is not a whole number`, "ROOKERY_SHARDS: 0 is not from 1 to 4096", "FILE:1: shards: 5000 is not from 1 to 4096",
 		}},
+		{"a file, from top to bottom", nil, nil, "shards: 0\nzebra: 1\nlog-level: loud\n", []string{
+			"FILE:1: shards: 0 is not from 1 to 4096", "FILE:2: unknown setting zebra", `FILE:3: log-level: "loud" is none of debug, info, warn, error`,
+		}},
+		{"a file without an end", []string{"--config=/dev/zero"}, nil, "", []string{"/dev/zero: is larger than 256KiB"}},
 		{"what does not go together", []string{"--tls-cert=c"}, []string{"ROOKERY_HEARTBEAT_MIN=1m"}, "in-flight: 3", []string{
 			"--tls-cert, tls-key (default): one is given without the other",
 			"ROOKERY_HEARTBEAT_MIN, heartbeat (default), heartbeat-max (default): 1m0s, 30s, 10m0s do not ascend",
