@@ -153,8 +153,8 @@ func (e *Engine) lose(i int, why error) {
 	}
 	if state == live {
 		e.lost++
-		e.problem("%s lost its connection: %v", e.name(i), why)
 		if !e.connect.Return {
+			e.problem("%s lost its connection: %v", e.name(i), why)
 			c.want = false
 			e.wanted--
 			return
@@ -315,7 +315,7 @@ func (e *Engine) consume(i int, b []byte, now int64) (int, error) {
 		c.state, c.helloAt = greeting, now
 		e.frames(i, 1)
 		c.out = wire.AppendHello(c.out, c.token, clientName, c.lastSeq)
-		c.acked = c.lastSeq
+		e.acked(i) // hello says so
 	}
 	for {
 		op, payload, k, err := wire.Split(b[n:])
@@ -416,8 +416,14 @@ func (e *Engine) ack(i int) {
 	}
 	c.out = wire.AppendAck(c.out, c.lastSeq)
 	c.frames++
-	c.acked = c.lastSeq
 	e.counts.acks++
+	e.acked(i)
+}
+
+// acked notes that the connection is about to say that it has all it was sent.
+func (e *Engine) acked(i int) {
+	c := &e.conns[i]
+	c.acked = c.lastSeq
 	for _, f := range c.touched {
 		e.book.Acked(int(f), int(c.slot))
 	}

@@ -83,6 +83,8 @@ type Engine struct {
 	waitFrom int64 // while waiting, 0 otherwise
 	idle     int64
 	event    int64 // last time something came
+	answered int64 // last time a send was answered
+	arrived  int64 // last time a message was delivered
 	problems []string
 }
 
@@ -334,7 +336,7 @@ func (e *Engine) status() Status {
 	metrics.Read(heap)
 	return Status{
 		Now: e.now(), Wanted: e.wanted, Live: e.live, Dials: e.dials, Lost: e.lost, Retries: e.retries,
-		FirstDial: e.firstDial, LastDrained: e.lastDrain, Open: e.book.Open(), LastEvent: e.event, Tally: e.book.Tally(),
+		FirstDial: e.firstDial, LastDrained: e.lastDrain, Driven: e.driven, LastAnswered: e.answered, LastDelivered: e.arrived, Open: e.book.Open(), LastEvent: e.event, Tally: e.book.Tally(),
 		Shed: e.counts.shed, Errors: e.counts.errors, Acks: e.counts.acks, Actions: e.counts.actions, Frames: e.counts.frames,
 		Idle: time.Duration(e.idle), Run: time.Since(e.start), CPU: processCPU(), Heap: heap[0].Value.Uint64(),
 		SendsPerSecond: e.sendRate, Problems: append([]string(nil), e.problems...),

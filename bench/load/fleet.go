@@ -65,9 +65,8 @@ func Sum(replies []Reply) Status {
 		t.Dials += s.Dials
 		t.Lost += s.Lost
 		t.Retries += s.Retries
-		if t.FirstDial == 0 || s.FirstDial != 0 && s.FirstDial < t.FirstDial {
-			t.FirstDial = s.FirstDial
-		}
+		t.FirstDial, t.Driven = earliest(t.FirstDial, s.FirstDial), earliest(t.Driven, s.Driven)
+		t.LastAnswered, t.LastDelivered = max(t.LastAnswered, s.LastAnswered), max(t.LastDelivered, s.LastDelivered)
 		t.LastDrained = max(t.LastDrained, s.LastDrained)
 		t.Open += s.Open
 		t.LastEvent = max(t.LastEvent, s.LastEvent)
@@ -85,6 +84,14 @@ func Sum(replies []Reply) Status {
 		t.Problems = append(t.Problems, s.Problems...)
 	}
 	return t
+}
+
+// earliest of two times, of which 0 is none.
+func earliest(a, b int64) int64 {
+	if a == 0 || b != 0 && b < a {
+		return b
+	}
+	return a
 }
 
 // Merge puts the reports of workers together.

@@ -145,6 +145,12 @@ type Status struct {
 	FirstDial   int64 `json:"firstDial"`
 	LastDrained int64 `json:"lastDrained"`
 
+	// Driven is when the newest drive began; LastAnswered and LastDelivered when
+	// the last answer and the last message came.
+	Driven        int64 `json:"driven"`
+	LastAnswered  int64 `json:"lastAnswered"`
+	LastDelivered int64 `json:"lastDelivered"`
+
 	Open      int           `json:"open"` // messages that something is still to come of
 	LastEvent int64         `json:"lastEvent"`
 	Tally     ledger.Tally  `json:"tally"`

@@ -123,6 +123,7 @@ func (e *Engine) onSent(i int, f *wire.Frame, now int64) {
 	}
 	fl := &e.flows[at]
 	fl.inFlight--
+	e.answered = now
 	if intended >= e.mark {
 		e.report.Sent.Record(time.Duration(now - intended))
 		e.report.Attempt.Record(time.Duration(now - last))
@@ -159,6 +160,7 @@ func (e *Engine) onDeliver(i int, f *wire.Frame, now int64) {
 		e.problem("%s: message %d from %s a second time, or never sent", e.name(i), number, from.name)
 		return
 	}
+	e.arrived = now
 	if intended >= e.mark {
 		e.report.Delivered.Record(time.Duration(now - intended))
 	}
@@ -189,7 +191,7 @@ func (e *Engine) onReceipt(i int, f *wire.Frame, now int64) {
 		if e.users[fl.to].name != string(f.Conversation) {
 			continue
 		}
-		before := e.book.Tally().BadReceipts
+		before, was := e.book.Tally().BadReceipts, e.book.Marks(int(at))
 		if fl.conn == int32(i) {
 			e.book.Receipt(int(at), f.DeliveredTo, f.ReadTo, f.Undelivered, func(intended int64) {
 				if intended >= e.mark {
@@ -200,8 +202,8 @@ func (e *Engine) onReceipt(i int, f *wire.Frame, now int64) {
 			e.book.Copy(int(at), e.users[fl.to].n+int(c.slot), f.DeliveredTo, f.ReadTo)
 		}
 		if e.book.Tally().BadReceipts != before {
-			e.problem("%s: a receipt of %s that falls, or claims what nobody acked or read: delivered %d, read %d, %d ranges undelivered",
-				e.name(i), f.Conversation, f.DeliveredTo, f.ReadTo, f.Undelivered)
+			e.problem("%s: a receipt of %s says delivered %d, read %d, %d ranges undelivered; told before were %d and %d, acked %d, read %d",
+				e.name(i), f.Conversation, f.DeliveredTo, f.ReadTo, f.Undelivered, was.Delivered, was.Read, was.Acked, was.Shown)
 		}
 		return
 	}

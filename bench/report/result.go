@@ -109,6 +109,11 @@ type Phase struct {
 	Messages uint64  `json:"messages"` // accepted in it
 	Rate     float64 `json:"rate"`
 	Offered  float64 `json:"offered,omitempty"` // a second, of an open loop
+	// Overload says that more was offered than can be done, on purpose: a
+	// generator that is late there flatters nobody.
+	Overload bool `json:"overload,omitempty"`
+	// SettleSeconds is how long what was open took when the sending had ended.
+	SettleSeconds float64 `json:"settleSeconds,omitempty"`
 
 	ServerCPUPerMillion float64 `json:"serverCpuPerMillion,omitempty"`
 	ClientCPUPerMillion float64 `json:"clientCpuPerMillion,omitempty"`

@@ -44,7 +44,7 @@ func (w *World) Finish(ctx context.Context, r *report.Result) error {
 
 // judge says what makes a phase's figures doubtful.
 func judge(r *report.Result, p *report.Phase) {
-	if p.LateMs != nil && p.LateMs.P99 > lateBound {
+	if p.LateMs != nil && p.LateMs.P99 > lateBound && !p.Overload {
 		r.Invalidate("%s: the generator was late by %.1f ms at p99, more than %.0f: its latencies are not the node's", p.Name, p.LateMs.P99, lateBound)
 	}
 	if p.Offered > 0 && p.LateMs != nil {
@@ -60,5 +60,15 @@ func judge(r *report.Result, p *report.Phase) {
 	}
 	if p.StealCores > 0.05 {
 		r.Note("%s: the hypervisor kept %.2f cores", p.Name, p.StealCores)
+	}
+}
+
+// worst sets the longest pause and the longest stall of all phases.
+func worst(r *report.Result) {
+	for _, p := range r.Phases {
+		r.MaxPauseMs = max(r.MaxPauseMs, p.MaxPauseMs)
+		if p.PingMs != nil {
+			r.MaxStallMs = max(r.MaxStallMs, p.PingMs.Max)
+		}
 	}
 }

@@ -26,8 +26,8 @@ type Stretch struct {
 	Most        time.Duration
 	// Settle is how long what is open may take when the sending has ended.
 	Settle time.Duration
-	// Meanwhile, where given, runs beside the measured part and ends with it.
-	Meanwhile func(ctx context.Context) error
+	// Overload says that the drive offers more than can be done.
+	Overload bool
 }
 
 // sample is a moment, as seen by everybody.
@@ -88,10 +88,13 @@ func (w *World) Measure(ctx context.Context, s Stretch) (report.Phase, error) {
 	if _, err := w.fleet.All(ctx, load.Order{Halt: true}); err != nil {
 		return report.Phase{}, err
 	}
-	p := phase(s, before, after, seen)
+	p := phase(before, after, seen)
+	p.Name, p.Offered, p.Overload = s.Name, s.Drive.Rate, s.Overload
+	halted := time.Now()
 	if err := w.settle(ctx, s.Name, s.Settle); err != nil {
 		return p, err
 	}
+	p.SettleSeconds = time.Since(halted).Seconds()
 	replies, err := w.fleet.All(ctx, load.Order{Report: true})
 	if err != nil {
 		return p, err
@@ -181,13 +184,13 @@ func between(a, b sample) report.Second {
 }
 
 // phase is what lies between two samples.
-func phase(s Stretch, a, b sample, seen sample) report.Phase {
+func phase(a, b sample, seen sample) report.Phase {
 	took := b.at.Sub(a.at).Seconds()
 	diff := func(name string) float64 { return b.metrics[name] - a.metrics[name] }
 	server, client := (b.process.CPU - a.process.CPU).Seconds(), (b.load.CPU - a.load.CPU).Seconds()
 	written := b.process.BytesWritten - a.process.BytesWritten
 	p := report.Phase{
-		Name: s.Name, Seconds: took, Messages: b.load.Tally.Accepted - a.load.Tally.Accepted, Offered: s.Drive.Rate,
+		Seconds: took, Messages: b.load.Tally.Accepted - a.load.Tally.Accepted,
 		ServerCores: server / took, ClientCores: client / took,
 		StealCores: (b.system.Steal - a.system.Steal).Seconds() / took,
 		OtherCores: max(0, ((b.system.Busy-a.system.Busy).Seconds()-server-client)/took),
@@ -204,12 +207,19 @@ func phase(s Stretch, a, b sample, seen sample) report.Phase {
 	if n := diff(metricSyncs); n > 0 {
 		p.SyncMeanMs = 1000 * diff(metricSyncTime) / n
 	}
-	if p.Messages > 0 {
-		millions := float64(p.Messages) / 1e6
-		p.ServerCPUPerMillion, p.ClientCPUPerMillion = server/millions, client/millions
-		p.BytesWrittenPerMessage = float64(written) / float64(p.Messages)
-	}
+	perMessage(&p, a, b)
 	return p
+}
+
+// perMessage sets the figures that are of each message.
+func perMessage(p *report.Phase, a, b sample) {
+	if p.Messages == 0 {
+		return
+	}
+	millions := float64(p.Messages) / 1e6
+	p.ServerCPUPerMillion = (b.process.CPU - a.process.CPU).Seconds() / millions
+	p.ClientCPUPerMillion = (b.load.CPU - a.load.CPU).Seconds() / millions
+	p.BytesWrittenPerMessage = float64(p.BytesWritten) / float64(p.Messages)
 }
 
 // latencies puts a report's histograms into a phase.

@@ -97,12 +97,7 @@ func (p *Pairs) run(ctx context.Context, env *Env, name string) (_ *report.Resul
 	if err := p.open(ctx, w, r); err != nil {
 		return nil, err
 	}
-	for _, ph := range r.Phases {
-		r.MaxPauseMs = max(r.MaxPauseMs, ph.MaxPauseMs)
-		if ph.PingMs != nil {
-			r.MaxStallMs = max(r.MaxStallMs, ph.PingMs.Max)
-		}
-	}
+	worst(r)
 	return r, w.Finish(ctx, r)
 }
 

@@ -22,7 +22,7 @@ type Scenario interface {
 
 // All scenarios, each new, in the order they are listed.
 func All() []Scenario {
-	return []Scenario{&Pairs{}}
+	return []Scenario{&Idle{}, &Pairs{}, &Devices{}, &Offline{}, &Storm{}, &Mixed{}, &Saturate{}, &Recover{}}
 }
 
 // Find a scenario by its name.

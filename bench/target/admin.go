@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -95,6 +96,23 @@ func (a *Admin) About(ctx context.Context) (about About, err error) {
 // Ready says whether the node serves; the error says why not.
 func (a *Admin) Ready(ctx context.Context) error {
 	return a.do(ctx, http.MethodGet, "/readyz", nil, nil)
+}
+
+// Collect has the node collect its garbage.
+func (a *Admin) Collect(ctx context.Context) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, a.base+"/debug/pprof/heap?gc=1", nil)
+	if err != nil {
+		return fmt.Errorf("target: collect: %w", err)
+	}
+	resp, err := a.http.Do(req)
+	if err != nil {
+		return fmt.Errorf("target: collect: %w", err)
+	}
+	defer resp.Body.Close()
+	if _, err := io.Copy(io.Discard, resp.Body); err != nil || resp.StatusCode != http.StatusOK {
+		return errors.Join(fmt.Errorf("target: collect: %s", resp.Status), err)
+	}
+	return nil
 }
 
 // User that was made.

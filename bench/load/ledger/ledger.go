@@ -301,6 +301,16 @@ func (l *Ledger) Shown(f int, order uint64) {
 	l.flows[f].shown = max(l.flows[f].shown, order)
 }
 
+// Marks of a flow, all of them orders: what the sender was told, and what the
+// recipient has said.
+type Marks struct{ Delivered, Read, Acked, Shown uint64 }
+
+// Marks of a flow now.
+func (l *Ledger) Marks(f int) Marks {
+	fl := &l.flows[f]
+	return Marks{fl.mark, fl.read, fl.acked, fl.shown}
+}
+
 // Receipt is a receipt at the sender. each is called with the intended time of
 // every message that it is the first to cover.
 func (l *Ledger) Receipt(f int, delivered, read uint64, undelivered int, each func(intended int64)) {

@@ -1,0 +1,143 @@
+package scenario
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"time"
+
+	"github.com/rookery-im/rookery/bench/load"
+	"github.com/rookery-im/rookery/bench/report"
+)
+
+// Recover kills a node that holds many messages, under load.
+type Recover struct {
+	Messages int
+	Away     int
+	Users    int
+	Rate     float64
+	During   time.Duration
+}
+
+// Name of the scenario.
+func (*Recover) Name() string { return "recover" }
+
+// Doc of the scenario.
+func (*Recover) Doc() string {
+	return "kill -9 under load with a million messages stored: the time to ready, and that all is there (with --self)"
+}
+
+// Flags of the scenario.
+func (c *Recover) Flags(fs *flag.FlagSet) {
+	fs.IntVar(&c.Messages, "messages", 1_000_000, "messages that are stored before")
+	fs.IntVar(&c.Away, "away", 2000, "users that they are for, who are away; as many others send them")
+	fs.IntVar(&c.Users, "users", 2000, "users who talk in pairs meanwhile")
+	fs.Float64Var(&c.Rate, "rate", 3000, "messages a second that they send, an open loop")
+	fs.DurationVar(&c.During, "during", 5*time.Second, "how long they do before the kill, and after the node is ready again")
+}
+
+func (c *Recover) validate() error {
+	var errs []error
+	check := func(ok bool, format string, args ...any) {
+		if !ok {
+			errs = append(errs, fmt.Errorf(format, args...))
+		}
+	}
+	check(c.Away >= 1, "away: %d is not above 0", c.Away)
+	check(c.Users >= 2 && c.Users%2 == 0, "users: %d is not an even number above 0", c.Users)
+	check(c.Rate > 0 && c.During > 0, "rate, during: %g, %v", c.Rate, c.During)
+	if c.Away >= 1 {
+		each := c.Messages / c.Away
+		check(each >= 1 && each <= 5000, "messages, away: %d for each, must be from 1 to 5000, which is what one sender may fill of a mailbox", each)
+	}
+	return errors.Join(errs...)
+}
+
+// The groups of Recover.
+const (
+	talking = iota
+	storing
+)
+
+// Run measures once.
+func (c *Recover) Run(ctx context.Context, env *Env) (_ *report.Result, err error) {
+	if err := c.validate(); err != nil {
+		return nil, err
+	}
+	if !env.Node.Own() {
+		return nil, errors.New("only a node that the bench has started may be killed: use --self")
+	}
+	r := report.New(c.Name())
+	w, err := env.Build(ctx, Group{Users: c.Users, Devices: 1, Pattern: Both}, Group{Users: 2 * c.Away, Devices: 1, Pattern: OneWay})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, w.Close()) }()
+	if _, err := w.Connect(ctx, storing, Senders, ComeBack); err != nil {
+		return nil, err
+	}
+	each := c.Messages / c.Away
+	stored, err := w.store(ctx, storing, each*c.Away, load.Drive{Window: 64, Limit: each})
+	if err != nil {
+		return nil, err
+	}
+	if err := w.Cut(ctx, storing, Senders); err != nil {
+		return nil, err
+	}
+	if _, err := w.Connect(ctx, talking, Everybody, ComeBack); err != nil {
+		return nil, err
+	}
+	if err := c.underLoad(ctx, w, r); err != nil {
+		return nil, err
+	}
+	// The senders must hear of their receipts.
+	if err := w.begin(ctx, storing, Senders, ComeBack); err != nil {
+		return nil, err
+	}
+	drained, err := w.drain(ctx, storing, each*c.Away)
+	if err != nil {
+		return nil, err
+	}
+	r.Phases = append(r.Phases, stored, drained)
+	r.StoreRate, r.DrainRate = stored.Rate, drained.Rate
+	if err := w.settle(ctx, "drained", time.Minute); err != nil {
+		return nil, err
+	}
+	return r, w.Finish(ctx, r)
+}
+
+// underLoad kills the node while pairs talk, and lets them go on.
+func (c *Recover) underLoad(ctx context.Context, w *World, r *report.Result) error {
+	if err := w.drive(talking, load.Drive{Rate: c.Rate})(ctx); err != nil {
+		return err
+	}
+	if _, err := w.watch(ctx, "under load", c.During, nil); err != nil {
+		return err
+	}
+	killed := time.Now()
+	ready, err := w.crash(ctx)
+	if err != nil {
+		return err
+	}
+	r.RecoverSeconds = ready
+	st, err := w.wait(ctx, "back", 2*time.Minute, func(s load.Status) bool { return s.Live == s.Wanted })
+	if err != nil {
+		return err
+	}
+	r.Note("all %d connections were drained again %.2f s after the kill", st.Live, time.Unix(0, st.LastDrained).Sub(killed).Seconds())
+	if _, err := w.watch(ctx, "after", c.During, nil); err != nil {
+		return err
+	}
+	if err := w.halt(ctx); err != nil {
+		return err
+	}
+	_, err = w.wait(ctx, "settling", time.Minute, func(s load.Status) bool {
+		return s.Tally.Accepted+s.Tally.Refused == s.Tally.Sent
+	})
+	if err != nil && ctx.Err() == nil {
+		w.env.Say("  %v", err) // the account will say what has no answer
+		return nil
+	}
+	return err
+}
