@@ -47,6 +47,7 @@ func TestCrashes(t *testing.T) {
 	s := startServer(t)
 	d := &director{t: t, server: s, rng: rng}
 	d.cast(6, 2)
+	d.castListeners()
 	stop := d.action()
 	for round := range rounds {
 		d.round(round)
@@ -64,6 +65,7 @@ type director struct {
 	server  *server
 	rng     *rand.Rand
 	phones  []*phone
+	rest    []*restPhone
 	devices []history.Device
 	seen    history.Recorder
 	count   counters
@@ -80,20 +82,41 @@ func (d *director) cast(users, devices int) {
 		d.post("/v1/users", map[string]any{"user": user, "name": user, "password": password})
 		peers := append(append([]string{}, names[:i]...), names[i+1:]...)
 		for n := range devices {
-			var login struct {
-				Device uint32 `json:"device"`
-				Token  string `json:"token"`
-			}
-			answer := d.post("/v1/devices", map[string]any{"user": user, "password": password, "deviceName": fmt.Sprint(n)})
-			if err := json.Unmarshal(answer, &login); err != nil {
-				d.t.Fatal(err)
-			}
-			me := history.Device{User: user, N: login.Device}
-			d.devices = append(d.devices, me)
-			p := newPhone(d.server, me, login.Token, peers, d.rng.Uint64(), &d.seen, &d.count)
+			me, token := d.link(user, fmt.Sprint(n))
+			p := newPhone(d.server, me, token, peers, d.rng.Uint64(), &d.seen, &d.count)
 			p.problem = d.problem
 			d.phones = append(d.phones, p)
 		}
+	}
+}
+
+// link a device.
+func (d *director) link(user, name string) (me history.Device, token string) {
+	d.t.Helper()
+	var login struct {
+		Device uint32 `json:"device"`
+		Token  string `json:"token"`
+	}
+	answer := d.post("/v1/devices", map[string]any{"user": user, "password": password, "deviceName": name})
+	if err := json.Unmarshal(answer, &login); err != nil {
+		d.t.Fatal(err)
+	}
+	me = history.Device{User: user, N: login.Device}
+	d.devices = append(d.devices, me)
+	return me, login.Token
+}
+
+// castListeners gives every user a device more, which has no WebSocket: one
+// listens to a stream of events, the next polls.
+func (d *director) castListeners() {
+	for i, p := range slices.Clone(d.phones) {
+		if p.me.N != 1 {
+			continue
+		}
+		me, token := d.link(p.me.User, "listener")
+		r := newRestPhone(d.server, me, token, listening(i/2%2), p.peers, d.rng.Uint64(), &d.seen, &d.count)
+		r.problem = d.problem
+		d.rest = append(d.rest, r)
 	}
 }
 
@@ -127,6 +150,9 @@ func (d *director) action() (stop func()) {
 	for _, p := range d.phones {
 		running.Go(func() { p.run(ctx) })
 	}
+	for _, p := range d.rest {
+		running.Go(func() { p.run(ctx) })
+	}
 	stop = func() {
 		cancel()
 		running.Wait()
@@ -150,6 +176,9 @@ func (d *director) round(round int) {
 		n := 2 + d.rng.IntN(16)
 		total += n
 		p.more(n)
+	}
+	for _, p := range d.rest {
+		p.more(2 + d.rng.IntN(8))
 	}
 	switch round % 8 {
 	case 3: // while they come back
@@ -188,6 +217,9 @@ func (d *director) settle() {
 	for _, p := range d.phones {
 		p.settle()
 	}
+	for _, p := range d.rest {
+		p.settle()
+	}
 	deadline := time.NewTimer(patience)
 	defer deadline.Stop()
 	look := time.NewTicker(300 * time.Millisecond)
@@ -204,7 +236,8 @@ func (d *director) settle() {
 }
 
 func (d *director) atRest() bool {
-	return !slices.ContainsFunc(d.phones, func(p *phone) bool { return !p.rested.Load() })
+	return !slices.ContainsFunc(d.phones, func(p *phone) bool { return !p.rested.Load() }) &&
+		!slices.ContainsFunc(d.rest, func(p *restPhone) bool { return !p.rested.Load() })
 }
 
 // judge ends the test where a promise is broken, and leaves the history.
@@ -248,7 +281,7 @@ func (d *director) report(rounds int) {
 		}
 	}
 	d.t.Logf("%d kills, %d devices: %d sent (%d duplicates, %d refused for now), %d delivered, %d connections",
-		rounds, len(d.phones), d.count.sents.Load(), duplicates, refused, d.count.delivers.Load(), d.count.welcomes.Load())
+		rounds, len(d.devices), d.count.sents.Load(), duplicates, refused, d.count.delivers.Load(), d.count.welcomes.Load())
 	if duplicates == 0 {
 		d.t.Error("no send was ever a duplicate: the kills came at moments that prove nothing")
 	}

@@ -48,7 +48,8 @@ type message struct {
 // mark is the state of one device.
 type mark struct {
 	conn     int
-	floor    uint64 // hello.acked of this connection
+	floor    uint64 // where this connection began: hello.acked, or the like
+	durable  uint64 // an ack up to there was answered
 	last     uint64 // highest seq on this connection
 	first    uint64 // highest seq delivered for the first time
 	seen     map[uint64]*message
@@ -94,6 +95,9 @@ func (j *judge) hear(events []Event) {
 		switch e := e.(type) {
 		case Connecting:
 			j.connecting(e)
+		case Resuming:
+			m := j.marks[e.Device]
+			m.conn, m.floor, m.last = e.Conn, max(e.After, m.durable), max(e.After, m.durable)
 		case Sending:
 			j.sending(e)
 		case Sent:
@@ -104,6 +108,8 @@ func (j *judge) hear(events []Event) {
 			j.delivered(e)
 		case Acking:
 			j.acking(e.Device, e.Seq)
+		case Acked:
+			j.marks[e.Device].durable = max(j.marks[e.Device].durable, e.Seq)
 		case Reading:
 			j.reading(e)
 		case Receipt:
@@ -214,7 +220,7 @@ func (j *judge) advance(d Device, conn int, seq uint64, what string) {
 	case seq == 0:
 		j.fault("%s: %s without a seq", d, what)
 	case seq <= mk.floor:
-		j.fault("%s: %s has seq %d again, hello.acked was %d", d, what, seq, mk.floor)
+		j.fault("%s: %s has seq %d again, it was to begin after %d", d, what, seq, mk.floor)
 	case seq <= mk.last:
 		j.fault("%s: %s has seq %d after %d on the same connection", d, what, seq, mk.last)
 	}

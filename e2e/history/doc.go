@@ -14,8 +14,9 @@
 //     the recipient and every other device of the sender
 //   - nothing invented: what is delivered was sent, to this conversation, with
 //     this payload, and was not refused for good
-//   - nothing twice (2): no delivery at or below what hello.acked named, none
-//     twice on one connection, and a repeated one is the same in every field
+//   - nothing twice (2): no delivery at or below what hello.acked named, or
+//     where a stream was to begin, or an ack that was answered; none twice on
+//     one connection, and a repeated one is the same in every field
 //   - order (3): seq rises on every connection and over first deliveries;
 //     order is contiguous from 1 per direction, rises on every device, follows
 //     each sending device's own order; a seq means the same on all devices

@@ -25,6 +25,13 @@ type (
 		Conn   int
 		Acked  uint64
 	}
+	// Resuming: a stream, or the first of several polls, is about to be asked for,
+	// beginning after this seq. Unlike hello.acked that says nothing of storage.
+	Resuming struct {
+		Device Device
+		Conn   int
+		After  uint64
+	}
 	// Sending: a send is about to be written, perhaps again.
 	Sending struct {
 		Device  Device
@@ -60,6 +67,11 @@ type (
 		Device Device
 		Seq    uint64
 	}
+	// Acked: an ack is answered, and on disk.
+	Acked struct {
+		Device Device
+		Seq    uint64
+	}
 	// Reading: a read is about to be written.
 	Reading struct {
 		Device Device
@@ -77,11 +89,13 @@ type (
 )
 
 func (e Connecting) device() Device { return e.Device }
+func (e Resuming) device() Device   { return e.Device }
 func (e Sending) device() Device    { return e.Device }
 func (e Sent) device() Device       { return e.Device }
 func (e Refused) device() Device    { return e.Device }
 func (e Delivered) device() Device  { return e.Device }
 func (e Acking) device() Device     { return e.Device }
+func (e Acked) device() Device      { return e.Device }
 func (e Reading) device() Device    { return e.Device }
 func (e Receipt) device() Device    { return e.Device }
 
