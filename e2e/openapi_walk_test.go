@@ -89,8 +89,8 @@ func (w *walk) try(t *testing.T, client *http.Client, call, token, body string, 
 		t.Fatal(err)
 	}
 	defer answer.Body.Close()
-	if answer.StatusCode == http.StatusSwitchingProtocols {
-		return answer.StatusCode, nil
+	if answer.StatusCode == http.StatusSwitchingProtocols || answer.Header.Get("Content-Type") == "text/event-stream" {
+		return answer.StatusCode, nil // no end is to be waited for
 	}
 	text, err := io.ReadAll(answer.Body)
 	if err != nil {
@@ -144,6 +144,10 @@ func (w *walk) answers(t *testing.T) {
 	w.ask(t, 204, "POST /v1/messages/ack", w.bob, fmt.Sprintf(`{"seq":%q}`, page["next"]))
 	w.ask(t, 200, "GET /v1/messages", w.alice, "") // the receipt
 
+	w.ask(t, 200, "GET /v1/messages?wait=0.1s&after=1", w.bob, "")
+	w.ask(t, 200, "GET /v1/events?heartbeat=20s", w.bob, "", "Last-Event-ID: 1")
+	w.ask(t, 204, "GET /v1/events", w.bob, "", "Last-Event-ID: displaced")
+
 	w.ask(t, 204, "PUT /v1/users/bob/blocks/mallory", w.bob, "")
 	w.ask(t, 204, "DELETE /v1/users/bob/blocks/mallory", w.bob, "")
 	w.register(t, "carol")
@@ -191,6 +195,8 @@ func (w *walk) refusals(t *testing.T) {
 		{404, "POST /v1/messages", w.alice, `{"id":"` + newID() + `","to":{"user":"nobody"}}`},
 		{409, "POST /v1/messages", w.alice, `{"id":"` + newID() + `","to":{"user":"bob"},"payloads":[{"user":"bob","device":9,"payload":"eA=="}]}`},
 		{400, "GET /v1/messages?limit=0", w.alice, ""},
+		{400, "GET /v1/messages?wait=61s", w.alice, ""},
+		{400, "GET /v1/events?heartbeat=x", w.alice, ""},
 		{403, "GET /v1/messages?conversation=group:g_x", w.alice, ""},
 		{400, "POST /v1/messages/ack", w.alice, `{"seq":"99999999"}`},
 		{426, "GET /v1/ws", "", ""},

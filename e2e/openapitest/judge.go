@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"mime"
 	"net/http"
 	"net/textproto"
@@ -84,7 +85,7 @@ func (s *Spec) Judge(ctx context.Context, x *Exchange) []error {
 	if call == nil {
 		return s.judgeNowhere(x, methods)
 	}
-	faults := judgeHeader(x)
+	faults := judgeHeader(x, call)
 	r, err := x.request(ctx)
 	if err != nil {
 		return append(faults, err)
@@ -126,17 +127,18 @@ func inWords(c *Call, p Problem, x *Exchange) bool {
 			"the nil UUID", "Idempotency-Key: is given twice", // one header, one value
 			"id: must be a UUID such as 01935b3e-6f2c-7a4e-9d1b-", // in neither place
 		},
-		"ack":     {"seq: it is beyond"},
-		"block":   {"user: one cannot block oneself"},
-		"unblock": {"user: one cannot block oneself"},
-		"connect": {"Upgrade: ", "Connection: ", "Sec-WebSocket-Key: ", "Sec-WebSocket-Version: "}, // RFC 6455's, which OpenAPI has no parameters for
+		"ack":          {"seq: it is beyond"},
+		"listMessages": {"after: it is beyond"},
+		"block":        {"user: one cannot block oneself"},
+		"unblock":      {"user: one cannot block oneself"},
+		"connect":      {"Upgrade: ", "Connection: ", "Sec-WebSocket-Key: ", "Sec-WebSocket-Version: "}, // RFC 6455's, which OpenAPI has no parameters for
 	}
 	return slices.ContainsFunc(allowed[c.Name], func(text string) bool { return strings.Contains(p.Detail, text) })
 }
 
 // judgeNowhere: no call has this path, or this method of it.
 func (s *Spec) judgeNowhere(x *Exchange, methods []string) []error {
-	faults := judgeHeader(x)
+	faults := judgeHeader(x, nil)
 	want := http.StatusNotFound
 	if len(methods) > 0 {
 		want = http.StatusMethodNotAllowed
@@ -222,15 +224,25 @@ func (s *Spec) broken(x *Exchange, in *openapi3filter.RequestValidationInput) er
 			return err
 		}
 	}
-	if in.Route.Operation.OperationID == "listMessages" {
-		query, err := url.ParseQuery(in.Request.URL.RawQuery)
-		if err != nil {
-			return err
-		}
-		for name, values := range query {
-			if len(values) > 1 || in.Route.Operation.Parameters.GetByInAndName("query", name) == nil {
-				return fmt.Errorf("query: %q is not known, or given twice", name)
-			}
+	return unknownQuery(in)
+}
+
+// unknownQuery: calls that have parameters in the query refuse others.
+func unknownQuery(in *openapi3filter.RequestValidationInput) error {
+	known := map[string]bool{}
+	for _, p := range in.Route.Operation.Parameters {
+		known[p.Value.Name] = p.Value.In == "query"
+	}
+	if !slices.Contains(slices.Collect(maps.Values(known)), true) {
+		return nil
+	}
+	query, err := url.ParseQuery(in.Request.URL.RawQuery)
+	if err != nil {
+		return err
+	}
+	for name, values := range query {
+		if len(values) > 1 || !known[name] {
+			return fmt.Errorf("query: %q is not known, or given twice", name)
 		}
 	}
 	return nil
@@ -281,17 +293,24 @@ var headers = []string{
 	"Vary", "Access-Control-Allow-Origin", "Access-Control-Expose-Headers", "Access-Control-Allow-Credentials",
 }
 
-// particular headers belong to a status.
+// particular headers belong to a status, whichever call it is of.
 var particular = map[string][]int{
-	"Allow": {405}, "Retry-After": {429, 503}, "Www-Authenticate": {401}, "Upgrade": {101, 426}, "Sec-Websocket-Accept": {101}, "Sec-Websocket-Protocol": {101},
-	"Sec-Websocket-Version": {426},
+	"Allow": {405}, "Upgrade": {101}, "Sec-Websocket-Accept": {101}, "Sec-Websocket-Protocol": {101},
 }
 
-// judgeHeader: what holds for all answers.
-func judgeHeader(x *Exchange) (faults []error) {
+// judgeHeader: what holds for all answers. The call may describe more.
+func judgeHeader(x *Exchange, call *Call) (faults []error) {
+	described := map[string]bool{}
+	if call != nil {
+		if r := call.Op.Responses.Status(x.Status); r != nil {
+			for name := range r.Value.Headers {
+				described[textproto.CanonicalMIMEHeaderKey(name)] = true
+			}
+		}
+	}
 	for name := range x.AnswerHeader {
 		name = textproto.CanonicalMIMEHeaderKey(name)
-		if !slices.Contains(headers, name) && !slices.Contains(particular[name], x.Status) {
+		if !slices.Contains(headers, name) && !slices.Contains(particular[name], x.Status) && !described[name] {
 			faults = append(faults, fmt.Errorf("header %s: %q was not to be expected", name, x.AnswerHeader.Get(name)))
 		}
 	}
