@@ -27,21 +27,7 @@ import (
 // receipt early or lost. E2E_SEED replays the choices of a run (the machine's
 // timing stays its own), E2E_ROUNDS makes it longer.
 func TestCrashes(t *testing.T) {
-	seed := uint64(time.Now().UnixNano())
-	if text := os.Getenv("E2E_SEED"); text != "" {
-		var err error
-		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
-			t.Fatal(err)
-		}
-	}
-	rounds := 50
-	if text := os.Getenv("E2E_ROUNDS"); text != "" {
-		var err error
-		if rounds, err = strconv.Atoi(text); err != nil {
-			t.Fatal(err)
-		}
-	}
-	t.Logf("E2E_SEED=%d E2E_ROUNDS=%d", seed, rounds)
+	seed, rounds := envSeed(t), envInt(t, "E2E_ROUNDS", 50)
 	rng := rand.New(rand.NewPCG(seed, 0))
 
 	s := startServer(t)
@@ -57,6 +43,34 @@ func TestCrashes(t *testing.T) {
 	stop()
 	d.judge("at rest", history.Complete)
 	d.report(rounds)
+}
+
+// envSeed is E2E_SEED, or one of this moment; it is printed.
+func envSeed(t *testing.T) uint64 {
+	t.Helper()
+	seed := uint64(time.Now().UnixNano())
+	if text := os.Getenv("E2E_SEED"); text != "" {
+		var err error
+		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Logf("E2E_SEED=%d", seed)
+	return seed
+}
+
+// envInt is a number of the environment, or its default.
+func envInt(t *testing.T, name string, normal int) int {
+	t.Helper()
+	text := os.Getenv(name)
+	if text == "" {
+		return normal
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return n
 }
 
 // director kills and restarts the server under the phones.

@@ -66,6 +66,7 @@ var confined = []struct {
 	{"github.com/agnivade/levenshtein", []string{"cmd/rookery/settings"}, "it names the setting that was meant"},
 	{"github.com/go-jose/go-jose/v4", []string{"transport/auth"}, "key sets are read where tokens are checked"},
 	{"github.com/getkin/kin-openapi", []string{"e2e", "transport/api"}, "tests hold the server to docs/openapi.yaml"},
+	{"github.com/hanwen/go-fuse/v2", []string{"e2e/faultfs"}, "a file system that forgets is mounted by tests"},
 	{"github.com/HdrHistogram/hdrhistogram-go", []string{"bench"}, "latencies are recorded by the load generator"},
 	{"gonum.org/v1/plot", []string{"bench"}, "charts are the report's"},
 	{"golang.org/x/sys/unix", []string{"transport/poll", "persistence", "cmd"}, "system calls: sockets in transport/poll, files in persistence, the descriptor limit in cmd"},

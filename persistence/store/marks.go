@@ -25,6 +25,8 @@ const marksName = "SYNCED"
 type marks struct {
 	Files []mark `json:"files"`
 	Check uint32 `json:"check"`
+
+	absent bool // there is no file of them
 }
 
 type mark struct {
@@ -118,18 +120,27 @@ func writeMarks(dir string) error {
 	return syncFile(dir)
 }
 
-func verifyMarks(dir string) error {
+// readMarks are the last checkpoint's; absent where there was none.
+func readMarks(dir string) (marks, error) {
 	path := filepath.Join(dir, marksName)
 	data, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return marks{absent: true}, nil
 	}
 	if err != nil {
-		return fmt.Errorf("store: open: %w", err)
+		return marks{}, fmt.Errorf("store: open: %w", err)
 	}
 	var m marks
 	if err := json.Unmarshal(data, &m); err != nil || m.Check != m.check() {
-		return fmt.Errorf("%w: %s does not match its checksum", ErrDamaged, path)
+		return marks{}, fmt.Errorf("%w: %s does not match its checksum", ErrDamaged, path)
+	}
+	return m, nil
+}
+
+func verifyMarks(dir string) error {
+	m, err := readMarks(dir)
+	if err != nil {
+		return err
 	}
 	for _, k := range m.Files {
 		if err := k.verify(dir); err != nil {

@@ -64,17 +64,15 @@ func sweepEmpty(dir string) error {
 // verifyTables verifies the tables that the manifest names, unless they are too
 // many to do at every start.
 func verifyTables(cfg Config) error {
-	paths, err := manifestTables(cfg)
+	paths, total, err := presentTables(cfg)
+	if errors.Is(err, errNoTable) {
+		if err := rewindManifest(cfg, err); err != nil {
+			return err
+		}
+		paths, total, err = presentTables(cfg)
+	}
 	if err != nil {
 		return err
-	}
-	var total int64
-	for _, path := range paths {
-		info, err := os.Stat(path)
-		if err != nil {
-			return fmt.Errorf("%w: the manifest names a table that cannot be found: %w", ErrDamaged, err)
-		}
-		total += info.Size()
 	}
 	if total > cfg.VerifyBytes {
 		cfg.Logger.Warn("too much to verify at start, left to maintenance", "bytes", total, "limit", cfg.VerifyBytes)
@@ -89,8 +87,26 @@ func verifyTables(cfg Config) error {
 	return nil
 }
 
-func manifestTables(cfg Config) ([]string, error) {
-	f, err := os.Open(filepath.Join(cfg.Dir, manifestName))
+// errNoTable: the manifest names a table that is not there.
+var errNoTable = fmt.Errorf("%w: the manifest names a table that cannot be found", ErrDamaged)
+
+// presentTables are the tables that the manifest names, and their bytes.
+func presentTables(cfg Config) (paths []string, total int64, err error) {
+	if paths, err = manifestTables(cfg, filepath.Join(cfg.Dir, manifestName)); err != nil {
+		return nil, 0, err
+	}
+	for _, path := range paths {
+		info, err := os.Stat(path)
+		if err != nil {
+			return nil, 0, fmt.Errorf("%w: %w", errNoTable, err)
+		}
+		total += info.Size()
+	}
+	return paths, total, nil
+}
+
+func manifestTables(cfg Config, path string) ([]string, error) {
+	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
