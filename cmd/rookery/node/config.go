@@ -75,6 +75,9 @@ type Config struct {
 	// that are served at once.
 	Requests           session.Rate
 	ConcurrentRequests int
+	// Polls and Streams are how many requests wait, and how many streams of
+	// events are open, at once.
+	Polls, Streams, StreamsPerAddress int
 	// Login bounds registrations and logins, of each address and of each user.
 	Login   session.Rate
 	Session session.Config
@@ -92,6 +95,7 @@ func DefaultConfig() Config {
 		MailboxEntries: limits.MailboxEntries, MailboxBytes: limits.MailboxBytes,
 		IdleActor: host.DefaultIdle, InviteLife: control.InviteLife, PasswordWorkers: auth.PasswordWorkers,
 		Requests: session.Rate{PerSecond: api.RequestsPerSecond, Burst: api.RequestsBurst}, ConcurrentRequests: api.Concurrent,
+		Polls: limits.Parked, Streams: limits.Streams, StreamsPerAddress: limits.StreamsPerAddress,
 		Conns:        conns.DefaultConfig(),
 		HelloTimeout: limits.HelloTimeout,
 		Login:        session.Rate{PerSecond: auth.AccountsPerSecond, Burst: auth.AccountsBurst},
@@ -136,6 +140,9 @@ func (c Config) Validate() error {
 	check(c.PasswordWorkers > 0, "password-workers", "%d is not above 0", c.PasswordWorkers)
 	check(c.Requests.PerSecond > 0 && c.Requests.Burst > 0, "rate-requests", "%g/%d is not above 0", c.Requests.PerSecond, c.Requests.Burst)
 	check(c.ConcurrentRequests > 0, "concurrent-requests", "%d is not above 0", c.ConcurrentRequests)
+	check(c.Polls > 0, "concurrent-polls", "%d is not above 0", c.Polls)
+	check(c.Streams > 0, "concurrent-streams", "%d is not above 0", c.Streams)
+	check(c.StreamsPerAddress > 0, "streams-per-address", "%d is not above 0", c.StreamsPerAddress)
 	check(c.HelloTimeout > 0, "hello-timeout", "%v is not above 0", c.HelloTimeout)
 	check(c.Login.PerSecond > 0 && c.Login.Burst > 0, "rate-login", "%g/%d is not above 0", c.Login.PerSecond, c.Login.Burst)
 	s := c.Session

@@ -144,6 +144,7 @@ func (n *Node) openTransport() error {
 	}
 	n.streams, err = events.New(events.Config{
 		Sessions: listeners{n}, Seats: n.conns, Post: n.conns.Post, Prefix: streamBit,
+		Streams: n.cfg.Streams, PerAddress: n.cfg.StreamsPerAddress,
 		PendingLow: cfg.PendingLow, PendingMax: cfg.PendingMax, Slow: cfg.Slow, Linger: cfg.Linger,
 		Log: n.cfg.Log.With("part", "events"), Metrics: events.NewMetrics(n.registry),
 	})

@@ -30,8 +30,8 @@ Names that do not exist are refused, with the nearest that does; so are unknown 
 ` + "`ROOKERY_BIN`" + ` and what Kubernetes and Docker add for services of that name.
 
 **When it counts.** A node reads its configuration when it starts. A change needs a restart, which is an orderly one on SIGTERM. The
-files of ` + "`tls-cert` and `tls-key`" + ` are the exception: they are read again when they change. ` + "`shards`" + ` counts only when
-the data directory is new.
+exceptions are the contents of files: ` + "`tls-cert` and `tls-key`" + ` are read again when they change, the webhook's secret and the
+issuer's key set now and then, as their rows say. ` + "`shards`" + ` counts only when the data directory is new.
 
 **Secrets** are never values of settings; where one is needed, the setting names a file that holds it. So the configuration can be
 shown, and the log line at the start that lists what differs from the defaults gives nothing away.

@@ -214,6 +214,15 @@ func rates() []Setting {
 		Name: "concurrent-requests", Doc: "REST requests that are served at once; more are refused as unavailable",
 		kind: scalar(func(c *Config) *int { return &c.Node.ConcurrentRequests }, within(number[int](), 1, most)),
 	}, {
+		Name: "concurrent-polls", Doc: "REST requests that wait for messages at once (long poll), beside those",
+		kind: scalar(func(c *Config) *int { return &c.Node.Polls }, within(number[int](), 1, most)),
+	}, {
+		Name: "concurrent-streams", Doc: "streams of server-sent events at once",
+		kind: scalar(func(c *Config) *int { return &c.Node.Streams }, within(number[int](), 1, most)),
+	}, {
+		Name: "streams-per-address", Doc: "the same, of one address (IPv6: of one /64)",
+		kind: scalar(func(c *Config) *int { return &c.Node.StreamsPerAddress }, within(number[int](), 1, most)),
+	}, {
 		Name: "in-flight", Doc: "sends of a connection that may wait for their answer; past it the connection is not read",
 		kind: scalar(func(c *Config) *int { return &limits(c).InFlight }, within(number[int](), 1, 65536)),
 	}, {
