@@ -48,7 +48,7 @@ type Config struct {
 
 	Streams, PerAddress    int
 	PendingLow, PendingMax int           // bytes that wait for one stream
-	Slow                   time.Duration // without any byte taken
+	Slow                   time.Duration // for 16 KiB, or what there is, to be taken
 	Linger                 time.Duration // from Close to the end
 	Beginning              time.Duration // until the first words
 

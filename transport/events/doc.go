@@ -17,8 +17,8 @@
 // nothing more; the sessions hear Closed once, from Round.
 //
 // What waits is bounded as for a WebSocket: the sessions stop pushing while much
-// does, and hear Drained when it has shrunk. A client that takes nothing of what
-// is written for Config.Slow, or for whom Config.PendingMax bytes wait, is cut;
-// its mailbox keeps everything. A comment every heartbeat keeps proxies awake,
+// does, and hear Drained when it has shrunk. A client that takes less than 16 KiB
+// in Config.Slow while more waits, or for whom Config.PendingMax bytes wait, is
+// cut; its mailbox keeps everything. A comment every heartbeat keeps proxies awake,
 // and finds out that the client has gone.
 package events

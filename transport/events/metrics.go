@@ -5,7 +5,7 @@ import "github.com/prometheus/client_golang/prometheus"
 // Why a stream ended, beside a close code, and why there was none.
 const (
 	endLost        = "lost"    // the client has gone, or the connection failed
-	endStuck       = "stuck"   // nothing of what was written was taken
+	endStuck       = "stuck"   // too little of what was written was taken
 	endRefused     = "refused" // before it began, by the session or its actor
 	refusedFull    = "full"    // as many as there may be, of the node
 	refusedAddress = "address" // the same, of one address
