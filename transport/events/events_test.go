@@ -123,6 +123,18 @@ func (w *world) post(f func()) bool {
 	return true
 }
 
+func (w *world) seated() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.seats
+}
+
+func (w *world) setFull(is bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.full = is
+}
+
 // round of the loop, and of all that it set going.
 func (w *world) round() {
 	synctest.Wait()
@@ -245,8 +257,8 @@ func TestStream(t *testing.T) {
 			t.Errorf("got:\n%s\nwant:\n%s", text, want)
 		}
 		w.expect("opened 1", "closed 1")
-		if w.seats != 0 || w.s.open != 0 || len(w.s.from) != 0 || len(w.s.byID) != 0 {
-			t.Errorf("left: %d seats, %d open, %d addresses, %d known", w.seats, w.s.open, len(w.s.from), len(w.s.byID))
+		if w.seated() != 0 || w.s.open != 0 || len(w.s.from) != 0 || len(w.s.byID) != 0 {
+			t.Errorf("left: %d seats, %d open, %d addresses, %d known", w.seated(), w.s.open, len(w.s.from), len(w.s.byID))
 		}
 		// The connection serves on: the time to write was the stream's.
 		time.Sleep(500 * time.Millisecond)
@@ -272,7 +284,7 @@ func TestStreamThatCannotBegin(t *testing.T) {
 		"expired":       {closing(4101), "unauthenticated : because", []string{"opened 1", "closed 1"}},
 		"unlinked":      {closing(4103), "unauthenticated device_unlinked: because", []string{"opened 1", "closed 1"}},
 		"no leader":     {closing(1013), "unavailable : because", []string{"opened 1", "closed 1"}},
-		"loop is full":  {func(w *world) { w.full = true }, "unavailable : the node takes no more at the moment", nil},
+		"loop is full":  {func(w *world) { w.setFull(true) }, "unavailable : the node takes no more at the moment", nil},
 		"node is full":  {func(w *world) { w.noSeat = errors.New("no seat") }, "unavailable : no seat", nil},
 		"nothing comes": {func(w *world) { w.answer = func(uint64, Hello) {} }, "unavailable : no answer in time", []string{"opened 1", "closed 1"}},
 	} {
@@ -288,11 +300,11 @@ func TestStreamThatCannotBegin(t *testing.T) {
 				if err != nil || res.StatusCode != 400 || strings.TrimSpace(string(body)) != test.want {
 					t.Errorf("%s %q, %v; want %q", res.Status, body, err, test.want)
 				}
-				w.full = false
+				w.setFull(false)
 				w.round()
 				w.expect(test.heard...)
-				if w.seats != 0 || w.s.open != 0 {
-					t.Errorf("%d seats, %d open", w.seats, w.s.open)
+				if w.seated() != 0 || w.s.open != 0 {
+					t.Errorf("%d seats, %d open", w.seated(), w.s.open)
 				}
 			})
 		})
@@ -311,8 +323,8 @@ func TestStreamThatIsOverBeforeItBegins(t *testing.T) {
 		synctest.Wait()
 		w.round()
 		w.expect()
-		if len(w.s.byID) != 0 || w.seats != 0 {
-			t.Errorf("%d known, %d seats", len(w.s.byID), w.seats)
+		if len(w.s.byID) != 0 || w.seated() != 0 {
+			t.Errorf("%d known, %d seats", len(w.s.byID), w.seated())
 		}
 	})
 }
@@ -354,7 +366,7 @@ func TestClientThatGoes(t *testing.T) {
 		w.s.Close(first, 1012, "late")
 		w.round()
 		w.expect()
-		if w.seats != 0 {
+		if w.seated() != 0 {
 			t.Error("the seat is taken still")
 		}
 	})
@@ -380,8 +392,8 @@ func TestClientThatIsStuck(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		w.round()
 		w.expect("closed 1")
-		if took := time.Since(start); took > 11*time.Second || w.s.Pending(first) != 0 || w.seats != 0 {
-			t.Errorf("after %v: %d wait, %d seats", took, w.s.Pending(first), w.seats)
+		if took := time.Since(start); took > 11*time.Second || w.s.Pending(first) != 0 || w.seated() != 0 {
+			t.Errorf("after %v: %d wait, %d seats", took, w.s.Pending(first), w.seated())
 		}
 	})
 }
@@ -429,8 +441,8 @@ func TestSlowButSteady(t *testing.T) {
 		buf := make([]byte, 4<<10)
 		left := blocks*size + len("event: welcome\n\n")
 		for left > 0 {
-			time.Sleep(2 * time.Second)
-			n, err := c.res.Body.Read(buf)
+			time.Sleep(3 * time.Second / 2)
+			n, err := io.ReadFull(c.res.Body, buf[:min(left, len(buf))])
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -454,7 +466,7 @@ func TestLingering(t *testing.T) {
 		start := time.Now()
 		w.round()
 		w.expect("opened 1", "closed 1")
-		for w.seats > 0 {
+		for w.seated() > 0 {
 			time.Sleep(time.Second)
 			synctest.Wait()
 		}
@@ -482,8 +494,8 @@ func TestBounds(t *testing.T) {
 		c := w.ask("?from=192.0.2.1")
 		w.begun(c)
 		refused("192.0.2.2", "unavailable")
-		if w.seats != 3 {
-			t.Errorf("%d seats", w.seats)
+		if w.seated() != 3 {
+			t.Errorf("%d seats", w.seated())
 		}
 		if err := c.conn.Close(); err != nil {
 			t.Fatal(err)
@@ -510,7 +522,7 @@ func TestLoopThatHasEnded(t *testing.T) {
 		c := w.ask("")
 		w.begun(c)
 		_, end := c.listen()
-		w.full = true // nobody takes anything any more
+		w.setFull(true) // nobody takes anything any more
 		time.Sleep(10 * time.Second)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
@@ -522,7 +534,7 @@ func TestLoopThatHasEnded(t *testing.T) {
 		}
 		<-end
 		synctest.Wait()
-		if w.seats != 0 {
+		if w.seated() != 0 {
 			t.Error("the stream goes on")
 		}
 	})
