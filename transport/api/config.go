@@ -134,6 +134,14 @@ func (c *Config) fill() {
 	}
 }
 
+// CheckOrigin says what is wrong with one of Config.Origins.
+func CheckOrigin(origin string) error {
+	if u, err := url.Parse(origin); origin != "*" && (err != nil || u.Host == "" || u.Scheme+"://"+u.Host != origin) {
+		return fmt.Errorf("%q is not an origin such as https://chat.example.org, or *", origin)
+	}
+	return nil
+}
+
 // Validate reports every fault of the configuration.
 func (c Config) Validate() error {
 	var faults []error
@@ -160,8 +168,8 @@ func (c Config) Validate() error {
 		faults = append(faults, fmt.Errorf("api: Mode %q has no meaning where an outside issuer signs the tokens", c.Mode))
 	}
 	for _, origin := range c.Origins {
-		if u, err := url.Parse(origin); origin != "*" && (err != nil || u.Host == "" || u.Scheme+"://"+u.Host != origin) {
-			faults = append(faults, fmt.Errorf("api: origin %q is not like https://chat.example.org", origin))
+		if err := CheckOrigin(origin); err != nil {
+			faults = append(faults, fmt.Errorf("api: %w", err))
 		}
 	}
 	if c.Concurrent < 0 {

@@ -16,6 +16,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/rookery-im/rookery/transport/api"
 	"github.com/rookery-im/rookery/transport/session"
 )
 
@@ -329,8 +330,8 @@ func rate(at field[session.Rate]) kind {
 // webOrigin is of web pages, as browsers name it.
 func webOrigin() form[string] {
 	return form[string]{"a list of origins", func(s string) (string, error) {
-		if u, err := url.Parse(s); s != "*" && (err != nil || u.Host == "" || u.Scheme+"://"+u.Host != s) {
-			return "", fmt.Errorf("%s is not an origin such as https://chat.example.org, or *", show(s))
+		if err := api.CheckOrigin(s); err != nil {
+			return "", err
 		}
 		return printable(s)
 	}, identity}
