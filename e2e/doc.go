@@ -9,6 +9,8 @@
 //   - TestForeignClients: one scenario, told in Go and acted out by processes
 //     in agents/, with the parts given to either library in turn.
 //   - TestExamples: what stands in examples/, as a stranger would start it.
+//   - TestChat, TestChatByLines: two people in two terminals (tmux), held
+//     against a recorded session; and the same by lines through pipes.
 //   - TestCrashes: kill -9, again and again, while devices send, read, ack and
 //     reconnect; package history judges what the clients saw.
 package e2e

@@ -3,6 +3,7 @@ package chat
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"os"
 	"strings"
@@ -39,6 +40,9 @@ var reasons = []struct {
 	{syscall.ENETUNREACH, "no network"},
 	{syscall.EHOSTUNREACH, "no way to the server"},
 	{syscall.ENOSPC, "no space left on this disk"},
+	{io.EOF, "the connection broke"},
+	{io.ErrUnexpectedEOF, "the connection broke"},
+	{net.ErrClosed, "the connection broke"},
 	{context.DeadlineExceeded, "no answer in time"},
 	{os.ErrDeadlineExceeded, "no answer in time"},
 }

@@ -81,6 +81,10 @@ func (l *lineMode) loop(ctx context.Context, inbox <-chan news, lines <-chan str
 		if lines == nil && !l.stay && l.settled() {
 			return l.outcome()
 		}
+		open := lines
+		if !l.turn() {
+			open = nil
+		}
 		select {
 		case <-ctx.Done():
 			return nil
@@ -88,7 +92,7 @@ func (l *lineMode) loop(ctx context.Context, inbox <-chan news, lines <-chan str
 			if err := l.react(n); err != nil {
 				return err
 			}
-		case s, more := <-lines:
+		case s, more := <-open:
 			if !more {
 				lines, patience = nil, time.After(l.wait)
 				continue
@@ -106,6 +110,17 @@ func (l *lineMode) loop(ctx context.Context, inbox <-chan news, lines <-chan str
 			}
 			return l.outcome()
 		}
+	}
+}
+
+// turn says whether it is the input's. A script finds what waited for it
+// printed, and each line's answer before the next; a person need not wait.
+func (l *lineMode) turn() bool {
+	switch {
+	case l.console.asks() || l.model.Link.State == talk.Offline:
+		return true
+	default:
+		return l.drained && l.model.InFlight() == 0
 	}
 }
 

@@ -74,7 +74,7 @@ func (d *door) choose(ctx context.Context) (account, error) {
 			return account{}, err
 		}
 		a := d.state.account(server, user)
-		if a.known() || !d.console.asks() {
+		if a.known() || d.password != "" || !d.console.asks() {
 			return a, d.registerQuietly(ctx, a)
 		}
 		return a, d.introduce(ctx, a)
@@ -92,10 +92,7 @@ func (d *door) registerQuietly(ctx context.Context, a account) error {
 		return nil
 	}
 	if d.password == "" {
-		if !d.console.asks() {
-			return errNoPassword
-		}
-		return d.introduce(ctx, a)
+		return errNoPassword
 	}
 	err := d.register(ctx, a, a.User)
 	if errors.Is(err, client.ErrAlreadyExists) {

@@ -9,29 +9,28 @@ import (
 
 // HelpRows is the help, a row each.
 func HelpRows(signs Signs) []string {
-	rows := []string{
-		"Enter            send",
-		"Alt-Enter        a new line (also Ctrl-J)",
-		"Tab, Ctrl-N      next conversation",
-		"Shift-Tab, Ctrl-P previous conversation",
-		"PgUp, PgDn       scroll; End is the newest",
-		"Ctrl-T           take a refused line back into the input",
-		"F1, or ? alone    this help; Esc closes it",
-		"Ctrl-C           leave",
-		"",
+	var rows []string
+	row := func(what, does string) {
+		const column = 19
+		rows = append(rows, what+strings.Repeat(" ", column-plain.Text(what).Width())+does)
 	}
-	for _, s := range []struct{ sign, means string }{
-		{signs.Queued, "kept here, not sent yet"},
-		{signs.Sent, "sent: on the server's disk"},
-		{signs.Delivered, "delivered: on a device there"},
-		{signs.Read, "read"},
-		{signs.Failed, "not sent, or expired; the line below says why"},
-	} {
-		rows = append(rows, s.sign+strings.Repeat(" ", 17-plain.Text(s.sign).Width())+s.means)
-	}
+	row("Enter", "send")
+	row("Alt-Enter, Ctrl-J", "a new line")
+	row("Tab, Ctrl-N", "next conversation")
+	row("Shift-Tab, Ctrl-P", "previous conversation")
+	row("PgUp, PgDn, End", "scroll; End is the newest")
+	row("Ctrl-T", "take a refused line back into the input")
+	row("F1, or ? alone", "this help; Esc closes it")
+	row("Ctrl-C", "leave")
+	rows = append(rows, "")
+	row(signs.Queued, "kept here, not sent yet")
+	row(signs.Sent, "sent: on the server's disk")
+	row(signs.Delivered, "delivered: on a device there")
+	row(signs.Read, "read")
+	row(signs.Failed, "not sent, or expired; the line below says why")
 	rows = append(rows, "")
 	rows = append(rows, talk.Help()...)
-	return append(rows, "//text           say something that begins with /")
+	return append(rows, "//text             say something that begins with /")
 }
 
 // help covers everything below the bar.

@@ -190,7 +190,8 @@ func bar(m *talk.Model, v View) string {
 	if n := m.Unsent(); n > 0 && m.Link.State != talk.Online {
 		right = fmt.Sprintf(" %s%d not sent,%s", v.Signs.Queued, n, right)
 	}
-	state := plain.Cut(plain.Text(right), v.Width)
+	// The name stays in sight; a long reason gives way.
+	state := plain.Cut(plain.Text(right), max(v.Width/2, v.Width-len(m.Me)-3))
 	room := v.Width - state.Width()
 	left := plain.Cut(plain.Text(" "+m.Me+" on "+v.Server), max(0, room-1))
 	return look.paint(pad(left, room) + string(state))

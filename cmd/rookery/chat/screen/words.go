@@ -56,14 +56,14 @@ func Presence(m *talk.Model, user string, now time.Time) string {
 func Link(l talk.Link, now time.Time) string {
 	switch l.State {
 	case talk.Offline:
-		s := "offline"
+		s := "offline, trying again"
+		if wait := l.RetryAt.Sub(now); wait > 0 {
+			s = "offline, again in " + (wait + time.Second - 1).Truncate(time.Second).String()
+		}
 		if l.Why != "" {
 			s += ": " + l.Why
 		}
-		if wait := l.RetryAt.Sub(now); wait > 0 {
-			return s + ", again in " + (wait + time.Second - 1).Truncate(time.Second).String()
-		}
-		return s + ", trying again"
+		return s
 	case talk.Refused:
 		return "refused: " + l.Why
 	default:

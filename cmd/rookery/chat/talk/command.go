@@ -33,7 +33,7 @@ var verbs = []struct {
 func Help() []string {
 	var lines []string
 	for _, v := range verbs {
-		lines = append(lines, fmt.Sprintf("%-16s %s", strings.TrimSpace("/"+v.name+" "+v.follows), v.what))
+		lines = append(lines, fmt.Sprintf("%-18s %s", strings.TrimSpace("/"+v.name+" "+v.follows), v.what))
 	}
 	return lines
 }

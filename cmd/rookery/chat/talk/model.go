@@ -399,6 +399,19 @@ func (m *Model) Unsent() int {
 	return n
 }
 
+// InFlight counts those of them that nothing is known to hold up.
+func (m *Model) InFlight() int {
+	n := 0
+	for _, c := range m.conversations {
+		for _, l := range c.Pending {
+			if c.State(l, m.Me) == WaitsHere {
+				n++
+			}
+		}
+	}
+	return n
+}
+
 // Leave is what is to be done before the chat ends.
 func (m *Model) Leave() []Effect {
 	return append(m.ceaseTyping(), m.saveDraft()...)
