@@ -80,3 +80,53 @@ func figures(r *Result) []place {
 	}
 	return out
 }
+
+// phaseNumber and phaseQuantile are the rows of the table of phases.
+type phaseNumber struct {
+	name  string
+	value func(p *Phase) float64
+}
+
+type phaseQuantile struct {
+	name  string
+	value func(p *Phase) *latency.Quantiles
+}
+
+func phaseNumbers() []phaseNumber {
+	return []phaseNumber{
+		{"seconds", func(p *Phase) float64 { return p.Seconds }},
+		{"messages", func(p *Phase) float64 { return float64(p.Messages) }},
+		{"offered/s", func(p *Phase) float64 { return p.Offered }},
+		{"rate /s", func(p *Phase) float64 { return p.Rate }},
+		{"deliveries/s", func(p *Phase) float64 { return p.DeliveriesPerSecond }},
+		{"server CPU s/M", func(p *Phase) float64 { return p.ServerCPUPerMillion }},
+		{"client CPU s/M", func(p *Phase) float64 { return p.ClientCPUPerMillion }},
+		{"server cores", func(p *Phase) float64 { return p.ServerCores }},
+		{"client cores", func(p *Phase) float64 { return p.ClientCores }},
+		{"other cores", func(p *Phase) float64 { return p.OtherCores }},
+		{"stolen cores", func(p *Phase) float64 { return p.StealCores }},
+		{"client busy %", func(p *Phase) float64 { return 100 * p.ClientBusy }},
+		{"resident MiB", func(p *Phase) float64 { return float64(p.ResidentBytes) / (1 << 20) }},
+		{"written B/message", func(p *Phase) float64 { return p.BytesWrittenPerMessage }},
+		{"syncs", func(p *Phase) float64 { return p.Syncs }},
+		{"sync mean ms", func(p *Phase) float64 { return p.SyncMeanMs }},
+		{"checkpoints", func(p *Phase) float64 { return p.Checkpoints }},
+		{"collections", func(p *Phase) float64 { return p.Collections }},
+		{"longest pause ms", func(p *Phase) float64 { return p.MaxPauseMs }},
+		{"refused", func(p *Phase) float64 { return float64(p.Refused) }},
+		{"shed by clients", func(p *Phase) float64 { return float64(p.Shed) }},
+		{"settled in s", func(p *Phase) float64 { return p.SettleSeconds }},
+	}
+}
+
+func phaseQuantiles() []phaseQuantile {
+	return []phaseQuantile{
+		{"sent", func(p *Phase) *latency.Quantiles { return p.SentMs }},
+		{"last attempt", func(p *Phase) *latency.Quantiles { return p.AttemptMs }},
+		{"deliver", func(p *Phase) *latency.Quantiles { return p.DeliverMs }},
+		{"receipt", func(p *Phase) *latency.Quantiles { return p.ReceiptMs }},
+		{"hello to drained", func(p *Phase) *latency.Quantiles { return p.HelloMs }},
+		{"ping", func(p *Phase) *latency.Quantiles { return p.PingMs }},
+		{"generator late", func(p *Phase) *latency.Quantiles { return p.LateMs }},
+	}
+}

@@ -1,6 +1,10 @@
 package report
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/rookery-im/rookery/bench/load/ledger"
+)
 
 // Median of several runs: a result whose figures are medians, each of its own,
 // with their spread. The phases are those of the run that is in the middle by
@@ -22,29 +26,22 @@ func Median(runs []Result) *Result {
 	})
 	mid := clone(byFirst[(len(byFirst)-1)/2])
 	mid.Spread = map[string][2]float64{}
-	mid.Started = runs[0].Started
-	mid.Seconds = 0
-	mid.Tally.Sent = 0
+	mid.Started, mid.Seconds = runs[0].Started, 0
+	// What is wrong in any run is wrong.
+	mid.Valid, mid.Invalid, mid.Notes, mid.Problems = true, nil, nil, nil
 	values := map[string][]float64{}
-	t := runs[0].Tally
+	var t ledger.Tally
 	for i := range runs {
 		r := &runs[i]
 		for _, f := range Figures(r) {
 			values[f.Name] = append(values[f.Name], f.Value)
 		}
 		mid.Seconds += r.Seconds
-		if i > 0 {
-			t = t.Plus(r.Tally)
-			mid.Invalid, mid.Notes, mid.Problems = nil, nil, nil
-		}
-	}
-	// What is wrong in any run is wrong.
-	mid.Valid = true
-	for i := range runs {
-		mid.Valid = mid.Valid && runs[i].Valid
-		mid.Invalid = append(mid.Invalid, runs[i].Invalid...)
-		mid.Notes = append(mid.Notes, runs[i].Notes...)
-		mid.Problems = append(mid.Problems, runs[i].Problems...)
+		t = t.Plus(r.Tally)
+		mid.Valid = mid.Valid && r.Valid
+		mid.Invalid = append(mid.Invalid, r.Invalid...)
+		mid.Notes = append(mid.Notes, r.Notes...)
+		mid.Problems = append(mid.Problems, r.Problems...)
 	}
 	mid.Account(t)
 	for _, f := range figures(&mid) {

@@ -6,8 +6,6 @@ import (
 	"strconv"
 	"strings"
 	"text/tabwriter"
-
-	"github.com/rookery-im/rookery/bench/load/latency"
 )
 
 // Table writes a result for people.
@@ -26,7 +24,7 @@ func Table(w io.Writer, r *Result) error {
 		return fmt.Errorf("report: table: %w", err)
 	}
 	if len(r.Phases) > 0 {
-		b.WriteString("\n")
+		b.WriteString("\nLatencies are p50 / p99 / p999.\n\n")
 		phases(&b, r.Phases)
 	}
 	ending(&b, r)
@@ -48,49 +46,24 @@ func phases(b *strings.Builder, all []Phase) {
 			fmt.Fprintf(t, "%s\t%s\t\n", name, strings.Join(cells, "\t"))
 		}
 	}
-	number := func(name string, value func(p *Phase) float64) {
-		row(name, func(p *Phase) string {
-			if v := value(p); v != 0 {
+	row("", func(p *Phase) string { return p.Name })
+	for _, n := range phaseNumbers() {
+		row(n.name, func(p *Phase) string {
+			if v := n.value(p); v != 0 {
 				return Number(v)
 			}
 			return ""
 		})
 	}
-	row("", func(p *Phase) string { return p.Name })
-	number("seconds", func(p *Phase) float64 { return p.Seconds })
-	number("messages", func(p *Phase) float64 { return float64(p.Messages) })
-	number("offered/s", func(p *Phase) float64 { return p.Offered })
-	number("accepted/s", func(p *Phase) float64 { return p.Rate })
-	number("deliveries/s", func(p *Phase) float64 { return p.DeliveriesPerSecond })
-	number("server CPU s/M", func(p *Phase) float64 { return p.ServerCPUPerMillion })
-	number("client CPU s/M", func(p *Phase) float64 { return p.ClientCPUPerMillion })
-	row("cores: server, client", func(p *Phase) string { return fmt.Sprintf("%.2f, %.2f", p.ServerCores, p.ClientCores) })
-	row("cores: others, stolen", func(p *Phase) string { return fmt.Sprintf("%.2f, %.2f", p.OtherCores, p.StealCores) })
-	row("client busy", func(p *Phase) string { return fmt.Sprintf("%.0f %%", 100*p.ClientBusy) })
-	quantiles := func(name string, value func(p *Phase) *latency.Quantiles) {
-		row(name, func(p *Phase) string {
-			q := value(p)
-			if q == nil {
+	for _, q := range phaseQuantiles() {
+		row(q.name+" ms", func(p *Phase) string {
+			v := q.value(p)
+			if v == nil {
 				return ""
 			}
-			return fmt.Sprintf("%s / %s / %s", Number(q.P50), Number(q.P99), Number(q.P999))
+			return fmt.Sprintf("%s / %s / %s", Number(v.P50), Number(v.P99), Number(v.P999))
 		})
 	}
-	quantiles("sent ms p50/p99/p999", func(p *Phase) *latency.Quantiles { return p.SentMs })
-	quantiles("deliver ms", func(p *Phase) *latency.Quantiles { return p.DeliverMs })
-	quantiles("receipt ms", func(p *Phase) *latency.Quantiles { return p.ReceiptMs })
-	quantiles("hello to drained ms", func(p *Phase) *latency.Quantiles { return p.HelloMs })
-	quantiles("ping ms", func(p *Phase) *latency.Quantiles { return p.PingMs })
-	quantiles("generator late ms", func(p *Phase) *latency.Quantiles { return p.LateMs })
-	number("resident MiB", func(p *Phase) float64 { return float64(p.ResidentBytes) / (1 << 20) })
-	number("written B/message", func(p *Phase) float64 { return p.BytesWrittenPerMessage })
-	number("syncs", func(p *Phase) float64 { return p.Syncs })
-	number("sync mean ms", func(p *Phase) float64 { return p.SyncMeanMs })
-	number("checkpoints", func(p *Phase) float64 { return p.Checkpoints })
-	number("collections", func(p *Phase) float64 { return p.Collections })
-	number("longest pause ms", func(p *Phase) float64 { return p.MaxPauseMs })
-	number("refused", func(p *Phase) float64 { return float64(p.Refused) })
-	number("shed by clients", func(p *Phase) float64 { return float64(p.Shed) })
 	_ = t.Flush() // into a string
 }
 
