@@ -12,6 +12,8 @@ const (
 	Payload           = 64 << 10  // send.payload
 	DevicePayloads    = 256 << 10 // send.payloads, together
 	Message           = 512 << 10 // one WebSocket message, all fragments together
+	Greeting          = 64 << 10  // one from somebody who has not said hello
+	BrokenHellos      = 16        // frames that break the schema, before hello
 	FrameCount        = 512       // protocol frames in one WebSocket message
 	Signal            = 8 << 10   // signalTo.bytes
 	Watched           = 256       // users one session watches
@@ -78,6 +80,8 @@ const (
 	PendingLow      = 64 << 10  // below it, a connection that was above PendingHigh goes on
 	PendingHigh     = 256 << 10 // above it, a connection is not read, and is cut after SlowConsumer
 	PendingMax      = 2 << 20   // at it, a connection is cut at once
+	Unfinished      = 64 << 20  // beginnings of messages, all connections together; the oldest lose
+	Unread          = 256 << 20 // what waits to be written, all connections together; the longest waiting lose
 	EchoMessage     = 16 << 20  // one message to the echo endpoint
 	LoopInbox       = 8192      // calls that wait for the loop
 	Unauthenticated = 1024      // connections of one address that have not said hello

@@ -40,8 +40,9 @@ const (
 // ErrHash says that a stored hash is not one.
 var ErrHash = errors.New("stored password hash is damaged")
 
-// PasswordWorkers is how many passwords are hashed at once by default.
-const PasswordWorkers = 2
+// PasswordWorkers is how many passwords are hashed at once by default: each
+// takes a processor, and a small machine has to leave one to everybody else.
+const PasswordWorkers = 1
 
 // PasswordsConfig configures Passwords.
 type PasswordsConfig struct {

@@ -14,6 +14,7 @@ var (
 	ErrPartial  = errors.New("conns: a message took too long to arrive")
 	ErrSlow     = errors.New("conns: the consumer is too slow")
 	ErrDeadline = errors.New("conns: the deadline set by the node has passed")
+	ErrCrowded  = errors.New("conns: the beginnings of messages take too much memory")
 	ErrLost     = errors.New("conns: the connection ended without a close frame")
 )
 
@@ -107,6 +108,7 @@ func (c *Conns) forget(id ID, r *record, code uint16, err error) {
 	}
 	c.drop(id)
 	c.dropInput(r)
+	c.unqueue(id, r)
 	*r = record{}
 	s, i := c.side(id)
 	*s.due.At(i) = never
@@ -117,6 +119,7 @@ func (c *Conns) forget(id ID, r *record, code uint16, err error) {
 // having said who it is.
 func (c *Conns) Authenticated(id ID) {
 	if r := c.findOpen(id); r != nil {
+		r.flags |= isKnown
 		c.guests.leave(r.guest)
 		r.guest = 0
 	}

@@ -26,6 +26,7 @@ type Config struct {
 
 	// What a peer may do.
 	Message     int           // bytes of one message
+	Greeting    int           // the same until Authenticated
 	EchoMessage int           // the same on the echo endpoint
 	Partial     time.Duration // from the first byte of a message to its last
 	Heartbeat   time.Duration // until SetHeartbeat says otherwise
@@ -33,8 +34,12 @@ type Config struct {
 
 	// What waits to be written to one connection, in bytes.
 	PendingLow, PendingHigh, PendingMax int
-	Slow                                time.Duration // above PendingHigh, then 4001
-	Linger                              time.Duration // for a close frame
+
+	// What all connections may hold together, in bytes.
+	Unfinished int           // of messages that have begun; those begun longest ago are closed with 1013
+	Unread     int           // that wait to be written; those waiting longest are cut with 4001
+	Slow       time.Duration // above PendingHigh, then 4001
+	Linger     time.Duration // for a close frame
 
 	// How many.
 	Conns           int // in all; 0: no bound of our own
@@ -63,6 +68,8 @@ func (c Config) withDefaults() Config {
 		value int
 	}{
 		{&c.Message, limits.Message},
+		{&c.Unfinished, limits.Unfinished},
+		{&c.Unread, limits.Unread},
 		{&c.EchoMessage, limits.EchoMessage},
 		{&c.PendingLow, limits.PendingLow},
 		{&c.PendingHigh, limits.PendingHigh},
@@ -75,6 +82,9 @@ func (c Config) withDefaults() Config {
 		if *d.field == 0 {
 			*d.field = d.value
 		}
+	}
+	if c.Greeting == 0 {
+		c.Greeting = min(limits.Greeting, c.Message)
 	}
 	times := []struct {
 		field *time.Duration
@@ -114,6 +124,9 @@ func (c Config) Validate() error {
 		}
 	}
 	fault(c.Message < 1 || c.Message > 1<<30, "Message is %d bytes", c.Message)
+	fault(c.Message >= 1 && (c.Greeting < 1 || c.Greeting > c.Message), "Greeting is %d bytes, of a Message of %d", c.Greeting, c.Message)
+	fault(c.Unfinished < 1, "Unfinished is %d bytes", c.Unfinished)
+	fault(c.Unread < 1, "Unread is %d bytes", c.Unread)
 	fault(c.EchoMessage < 1 || c.EchoMessage > 1<<30, "EchoMessage is %d bytes", c.EchoMessage)
 	fault(c.PendingLow < 1 || c.PendingLow > c.PendingHigh || c.PendingHigh > c.PendingMax || c.PendingMax > 1<<30,
 		"PendingLow, PendingHigh, PendingMax (%d, %d, %d) do not ascend", c.PendingLow, c.PendingHigh, c.PendingMax)

@@ -31,8 +31,12 @@ type Conns struct {
 	inputs      []input
 	spareInputs []uint32
 	buffers     *poll.Buffers
-	asm         ws.Assembly // of the connection whose bytes are being parsed
-	head        []byte      // room for the frame being written
+	unfinished  int           // bytes that inputs hold
+	beginners   crowd         // connections that have an input
+	waiters     crowd         // connections for which more than queuedMin waits to be written
+	queued      map[ID]uint64 // their places
+	asm         ws.Assembly   // of the connection whose bytes are being parsed
+	head        []byte        // room for the frame being written
 	closed      []closedEvent
 	resumed     []ID
 	nextSweep   time.Time
@@ -67,6 +71,7 @@ func New(cfg Config, h Handler) (*Conns, error) {
 		start:   cfg.Clock(),
 		head:    make([]byte, 0, ws.HeaderMax+ws.ControlMax),
 		inbox:   make(chan func(), cfg.Inbox),
+		queued:  map[ID]uint64{},
 		guests:  newGuests(cfg.Unauthenticated, cfg.Handshakes),
 	}
 	loop, err := poll.New(cfg.Poll, carried{c})

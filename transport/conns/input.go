@@ -17,8 +17,11 @@ func (c *Conns) data(id ID, b []byte) {
 }
 
 func (c *Conns) messageLimit(r *record) int {
-	if r.flags&isEcho != 0 {
+	switch {
+	case r.flags&isEcho != 0:
 		return c.cfg.EchoMessage
+	case r.flags&isKnown == 0:
+		return c.cfg.Greeting
 	}
 	return c.cfg.Message
 }
@@ -29,9 +32,8 @@ func (c *Conns) parse(id ID, r *record, b []byte) {
 		in := c.inputOf(r)
 		c.asm.Bytes, in.assembly = in.assembly, nil
 	}
-	limit := c.messageLimit(r)
 	for {
-		ev, n := r.parser.Next(b, &c.asm, limit)
+		ev, n := r.parser.Next(b, &c.asm, c.messageLimit(r)) // a hello raises the limit
 		b = b[n:]
 		if ev.Kind == ws.None {
 			break
@@ -42,7 +44,7 @@ func (c *Conns) parse(id ID, r *record, b []byte) {
 			break
 		}
 		if r.flags&(pausedByNode|pausedByPressure) != 0 && r.state == open {
-			r.parser.Next(nil, &c.asm, limit) // ends the loan of the message
+			r.parser.Next(nil, &c.asm, c.messageLimit(r)) // ends the loan of the message
 			break
 		}
 	}
@@ -58,6 +60,9 @@ func (c *Conns) keep(id ID, r *record, held []byte) {
 		r.partial = never
 	} else if r.partial == never {
 		r.partial = c.now
+		if r.input != 0 {
+			c.inputOf(r).place = 0 // another message than the one it was listed for
+		}
 		c.lookAt(id, c.now.after(c.cfg.Partial))
 	}
 	if r.state == free {
@@ -74,6 +79,7 @@ func (c *Conns) keep(id ID, r *record, held []byte) {
 	if len(held) > 0 {
 		in.held = append(c.buffers.Get(len(held)), held...)
 	}
+	c.hold(id, r)
 }
 
 func (c *Conns) dispatch(id ID, r *record, ev ws.Event) {

@@ -13,6 +13,7 @@ const (
 	dropInbox        = "inbox_full"       // a call posted to the loop
 	dropSlow         = "slow_consumer"    // a message to a connection at PendingMax
 	dropPong         = "pong_to_slow"     // an answer to a ping, above PendingHigh
+	dropCrowded      = "crowded_out"      // a connection, at Config.Unfinished or Config.Unread
 	dropFull         = "connections_full" // a handshake, at Config.Conns
 	dropAddress      = "address_limit"    // a handshake, over what one address may have
 	dropDraining     = "draining"         // a handshake after StopAccepting
@@ -38,6 +39,7 @@ type Metrics struct {
 	// Of the vectors, those that a round may add to.
 	bytesIn, bytesOut, callsIn, callsOut     prometheus.Counter
 	dropsSlow, dropsPong, byNode, byPressure prometheus.Counter
+	dropsCrowded                             prometheus.Counter
 }
 
 // NewMetrics makes the collectors and registers them, where reg is not nil.
@@ -66,6 +68,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	m.bytesIn, m.bytesOut = m.bytes.WithLabelValues("in"), m.bytes.WithLabelValues("out")
 	m.callsIn, m.callsOut = m.calls.WithLabelValues("in"), m.calls.WithLabelValues("out")
 	m.dropsSlow, m.dropsPong = m.drops.WithLabelValues(dropSlow), m.drops.WithLabelValues(dropPong)
+	m.dropsCrowded = m.drops.WithLabelValues(dropCrowded)
 	m.byNode, m.byPressure = m.pauses.WithLabelValues("node"), m.pauses.WithLabelValues("pending")
 	if reg != nil {
 		reg.MustRegister(m.open, m.opened, m.closed, m.bytes, m.messages, m.frames, m.calls, m.shortOut, m.drops, m.pauses, m.pings, m.acceptFail)
@@ -82,6 +85,7 @@ type counts struct {
 	pings            int
 	pongsDropped     int
 	messagesDropped  int
+	crowdedOut       int
 	pausesByNode     int
 	pausesByPressure int
 
@@ -104,6 +108,7 @@ func (c *Conns) countRound() {
 	add(m.pings, float64(n.pings))
 	add(m.dropsPong, float64(n.pongsDropped))
 	add(m.dropsSlow, float64(n.messagesDropped))
+	add(m.dropsCrowded, float64(n.crowdedOut))
 	add(m.byNode, float64(n.pausesByNode))
 	add(m.byPressure, float64(n.pausesByPressure))
 	add(m.bytesIn, float64(now.Read-n.reported.Read))

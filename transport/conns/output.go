@@ -24,6 +24,9 @@ func (c *Conns) Send(id ID, frames []byte) {
 func (c *Conns) write(id ID, r *record, head, body []byte) {
 	waiting := c.carry(id, head, body)
 	c.counts.frames++
+	if waiting > queuedMin {
+		c.queue(id, r)
+	}
 	if waiting > c.cfg.PendingLow {
 		r.flags |= crowded
 	}
@@ -40,6 +43,9 @@ func (c *Conns) wrote(id ID, left int) {
 	r := c.find(id)
 	if r == nil {
 		return
+	}
+	if left <= queuedMin {
+		c.unqueue(id, r)
 	}
 	if r.flags&crowded != 0 && left <= c.cfg.PendingLow {
 		r.flags &^= crowded

@@ -320,7 +320,7 @@ func TestSlowLoris(t *testing.T) {
 		cfg.Heartbeat = time.Hour
 		n := start(t, cfg, &scribe{})
 		c, id := n.open()
-		whole := frame(ws.Binary, text(100_000))
+		whole := frame(ws.Binary, text(60_000))
 		for i := range 60 {
 			c.raw(whole[i : i+1])
 			n.eventually("its first byte is read", func() bool { return n.conns.find(id).partial != never })

@@ -57,7 +57,7 @@ func (s state) String() string {
 	return [...]string{"free", "open", "closing", "draining"}[s]
 }
 
-type recordFlags uint8
+type recordFlags uint16
 
 const (
 	pausedByNode     recordFlags = 1 << iota
@@ -66,6 +66,8 @@ const (
 	notRead                      // the carrier has been told
 	resuming                     // is in the list of those to be read again
 	isEcho
+	isKnown  // has said who it is
+	isQueued // is among Conns.waiters
 	peerDone // the peer's close frame came, or its stream means nothing any more
 )
 
@@ -146,6 +148,8 @@ func (c *Conns) lookAt(id ID, when tick) {
 type input struct {
 	assembly []byte
 	held     []byte
+	counted  int    // bytes of both, in Conns.unfinished
+	place    uint64 // among Conns.beginners; 0 where it has none
 }
 
 // inputOf returns the connection's input, making it where there is none.
@@ -170,6 +174,7 @@ func (c *Conns) dropInput(r *record) {
 	in := &c.inputs[r.input-1]
 	c.buffers.Put(in.assembly)
 	c.buffers.Put(in.held)
+	c.unfinished -= in.counted
 	*in = input{}
 	c.spareInputs = append(c.spareInputs, r.input-1)
 	r.input = 0

@@ -93,6 +93,7 @@ func TestExchangeOverTLS(t *testing.T) {
 	if !onWire(id) {
 		t.Error("TLS is carried by epoll?")
 	}
+	n.on(func() { n.conns.Authenticated(id) })
 	big := text(200_000)
 	c.send(big)
 	if got := n.next("message"); got.data != big {

@@ -22,10 +22,11 @@ type wires struct {
 	buffers *poll.Buffers // the loop's
 
 	// Owned by the loop's goroutine.
-	slots poll.Slots
-	conns map[ID]*wire
-	dirty []*wire
-	stats poll.Stats
+	slots  poll.Slots
+	conns  map[ID]*wire
+	dirty  []*wire
+	queued int // bytes that wait to be written, those with writers included
+	stats  poll.Stats
 
 	mu    sync.Mutex
 	ready []wireEvent // at most two for each wire
@@ -171,6 +172,7 @@ func (c *wires) write(id ID, head, body []byte) int {
 		w.out = c.buffers.Grow(w.out, need)
 	}
 	w.out = append(append(w.out, head...), body...)
+	c.queued += len(head) + len(body)
 	c.soil(w)
 	return w.inFlight + len(w.out)
 }
@@ -192,6 +194,7 @@ func (c *wires) pending(id ID) int {
 // discard drops what the writer has not been given.
 func (c *wires) discard(id ID) {
 	if w := c.conns[id]; w != nil {
+		c.queued -= len(w.out)
 		w.out = w.out[:0]
 	}
 }
@@ -221,6 +224,7 @@ func (c *wires) start(w *wire) {
 func (c *wires) wrote(ev wireEvent) {
 	w := ev.w
 	w.inFlight = 0
+	c.queued -= len(ev.wrote)
 	c.stats.Writes++
 	c.stats.Written += uint64(ev.n)
 	c.buffers.Put(ev.wrote)
@@ -285,6 +289,7 @@ func (c *wires) close(id ID) {
 	close(w.quit)
 	delete(c.conns, id)
 	c.slots.Give(poll.MakeID(id.Index()&^wireBit, id.Generation()))
+	c.queued -= len(w.out)
 	c.buffers.Put(w.out)
 	w.out = nil
 	c.running.Go(func() { _ = w.conn.Close() }) // nothing that was promised depends on it

@@ -19,8 +19,16 @@ const Supported = true
 // more than a socket's buffer takes.
 const vectorMax = 8
 
-// fair bounds the reads or writes for one connection in a row.
+// fair bounds the writes for one connection in a row.
 const fair = 4
+
+// What is read in one Wait. What a connection has sent beyond its share stays
+// in the kernel until the next, so that a few that send all they can delay
+// what the others sent by one share of each.
+const (
+	shareOfAll = 128 << 10 // bytes, divided among the connections that have some
+	shareMin   = 16 << 10  // of one connection
+)
 
 // wakeIndex marks the loop's own descriptor among the events.
 const wakeIndex = -1
@@ -54,9 +62,11 @@ type Loop struct {
 	spare  []uint32 // unused elements of queues
 	dirty  []uint32
 	read   []byte
+	share  int // bytes that one connection may be read in this Wait
 	events []unix.EpollEvent
 	vector [][]byte
 	bufs   *Buffers
+	queued int // bytes in queues
 	stats  Stats
 
 	// Atomic.
@@ -97,6 +107,9 @@ func (l *Loop) Buffers() *Buffers { return l.bufs }
 
 // Stats of everything so far.
 func (l *Loop) Stats() Stats { return l.stats }
+
+// Queued is how many bytes wait to be written, to all connections.
+func (l *Loop) Queued() int { return l.queued }
 
 // Len is the number of connections.
 func (l *Loop) Len() int { return l.slots.Taken() }
@@ -150,6 +163,7 @@ func (l *Loop) Wait(timeout time.Duration) error {
 	if err != nil {
 		return err
 	}
+	l.share = max(shareOfAll/max(n, 1), shareMin)
 	for i := range n {
 		ev := &l.events[i]
 		if ev.Fd == wakeIndex {
@@ -241,8 +255,9 @@ func (l *Loop) event(id ID, s *slot, events uint32) {
 }
 
 func (l *Loop) receive(id ID, s *slot) {
-	for range fair {
-		n, err := unix.Read(int(s.fd), l.read)
+	for left := l.share; left > 0; {
+		b := l.read[:min(left, len(l.read))]
+		n, err := unix.Read(int(s.fd), b)
 		l.stats.Reads++
 		switch {
 		case err == unix.EINTR:
@@ -257,8 +272,9 @@ func (l *Loop) receive(id ID, s *slot) {
 			return
 		}
 		l.stats.Read += uint64(n)
-		l.handler.Data(id, l.read[:n])
-		if n < len(l.read) || l.get(id) == nil || s.flags&(paused|finished) != 0 {
+		l.handler.Data(id, b[:n])
+		left -= n
+		if n < len(b) || l.get(id) == nil || s.flags&(paused|finished) != 0 {
 			return
 		}
 	}

@@ -65,6 +65,7 @@ func LastWords(int, []byte) {}
 func (l *Loop) Attach(int) (ID, error)       { return 0, ErrUnsupported }
 func (l *Loop) Stats() Stats                 { return Stats{} }
 func (l *Loop) Len() int                     { return 0 }
+func (l *Loop) Queued() int                  { return 0 }
 func (l *Loop) Write(ID, []byte, []byte) int { return 0 }
 func (l *Loop) Pending(ID) int               { return 0 }
 func (l *Loop) Discard(ID)                   {}

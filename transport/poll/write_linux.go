@@ -18,6 +18,7 @@ func (l *Loop) Write(id ID, head, body []byte) int {
 	}
 	q := &l.queues[s.out-1]
 	q.add(l.bufs, head, body)
+	l.queued += len(head) + len(body)
 	l.soil(id, s)
 	return q.bytes
 }
@@ -34,7 +35,9 @@ func (l *Loop) Pending(id ID) int {
 func (l *Loop) Discard(id ID) {
 	if s := l.get(id); s != nil && s.out != 0 {
 		if q := &l.queues[s.out-1]; q.bytes > 0 {
+			l.queued -= q.bytes
 			q.discard(l.bufs)
+			l.queued += q.bytes
 		}
 	}
 }
@@ -92,6 +95,7 @@ func (l *Loop) flush(id ID, s *slot) {
 			l.stats.ShortOut++
 		}
 		q.wrote(l.bufs, n)
+		l.queued -= n
 	}
 	clear(l.vector)
 	l.settle(id, s, q.bytes)
@@ -129,6 +133,7 @@ func (l *Loop) acquire() uint32 {
 }
 
 func (l *Loop) release(s *slot) {
+	l.queued -= l.queues[s.out-1].bytes
 	l.queues[s.out-1].reset(l.bufs)
 	l.spare = append(l.spare, s.out-1)
 	s.out = 0

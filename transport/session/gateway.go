@@ -84,6 +84,7 @@ type Gateway struct {
 	// Owned by the loop.
 	sessions map[uint64]*session
 	dirty    []*session
+	resting  []*session // not read for a while, see effort
 	open     []deadline // sends in the order in which they were read
 	spare    [][]byte   // buffers for session.out
 	reading  int64      // when the frame at hand was read, where it was held; else 0
@@ -174,9 +175,13 @@ func (g *Gateway) Message(conn uint64, enc frames.Encoding, data []byte) {
 		g.close(s, CloseMalformed, "the subprotocol's messages are "+map[frames.Encoding]string{frames.JSON: "text", frames.Protobuf: "binary"}[s.enc])
 		return
 	}
+	count, anyBroken := 0, false
 	err := frames.Decode(s.enc, data, func(f *clientpb.ClientFrame, broken *nodepb.Fault) error {
+		count++
+		anyBroken = anyBroken || broken != nil
 		return g.take(s, f, broken)
 	})
+	g.charge(s, len(data), count, anyBroken)
 	var malformed *frames.MalformedError
 	switch {
 	case err == nil, errors.Is(err, errClosing):
@@ -238,7 +243,7 @@ func (g *Gateway) release(s *session) {
 	}
 	if len(a.held) == 0 && s.state != closing {
 		a.held = nil
-		g.conns.Read(s.conn, Resume)
+		g.readOn(s)
 	}
 }
 
@@ -322,6 +327,7 @@ func (g *Gateway) send1(s *session) {
 
 // Flush sends what the round has written.
 func (g *Gateway) Flush() {
+	g.wake()
 	for i, s := range g.dirty {
 		g.send1(s)
 		g.recycle(s)

@@ -17,7 +17,10 @@ import (
 func (g *Gateway) beforeWelcome(s *session, f *clientpb.ClientFrame, broken *nodepb.Fault) {
 	hello := f.GetHello()
 	switch {
+	case broken != nil && s.broken >= limits.BrokenHellos:
+		g.close(s, CloseMalformed, "too many broken frames before hello")
 	case broken != nil:
+		s.broken++
 		g.fault(s, f.GetRef(), "", broken)
 	case hello == nil:
 		g.close(s, CloseMalformed, "the first frame must be hello")
@@ -204,6 +207,10 @@ func (g *Gateway) signal(s *session, ref uint32, m *clientpb.SignalTo) {
 	g.tell(peer, &nodepb.Signal{Origin: s.origin(), Bytes: m.GetBytes()})
 }
 
+// watchedAtOnce is how many users a watch may name for one of its rate: each
+// of them is an actor that is asked, and perhaps woken.
+const watchedAtOnce = 32
+
 // watch replaces the set of users that this session watches.
 func (g *Gateway) watch(s *session, ref uint32, m *clientpb.Watch) {
 	want := make(map[string]struct{}, len(m.GetUsers()))
@@ -218,8 +225,8 @@ func (g *Gateway) watch(s *session, ref uint32, m *clientpb.Watch) {
 	case f != nil:
 	case len(want) > limits.Watched:
 		f = fault.New(fault.InvalidArgument, "", "watch.users: %d users, at most %d", len(want), limits.Watched)
-	case !s.busy.watch.AllowN(g.now(), 1):
-		f = fault.New(fault.RateLimited, "", "watch: more than %g a second", g.cfg.Limits.Watch.PerSecond)
+	case !s.busy.watch.AllowN(g.now(), min(1+len(want)/watchedAtOnce, g.cfg.Limits.Watch.Burst)):
+		f = fault.New(fault.RateLimited, "", "watch: more than %g a second, of %d users each", g.cfg.Limits.Watch.PerSecond, watchedAtOnce)
 	}
 	if f != nil {
 		g.fault(s, ref, "", f)

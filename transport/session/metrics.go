@@ -15,6 +15,8 @@ type Metrics struct {
 	Lags      prometheus.Counter
 	Overdue   prometheus.Counter
 	Untaken   prometheus.Counter
+	Rests     prometheus.Counter
+	Unsaid    prometheus.Counter
 	// SentSeconds is from a send being read to its sent being written,
 	// DeliverSeconds from its acceptance to its deliver being written live.
 	SentSeconds    prometheus.Histogram
@@ -52,6 +54,8 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		Gaps:           counter("stream_gaps_total", "Pushed entries that did not follow the last one written."),
 		Lags:           counter("stream_lags_total", "Sessions that stopped being pushed to because their peer does not read."),
 		Overdue:        counter("sends_overdue_total", "Connections closed because the outcome of a send was not known in time."),
+		Rests:          counter("session_rests_total", "Sessions that were not read for a while because their frames took too much effort."),
+		Unsaid:         counter("unsaid_total", "Typing notices and signals dropped because much waits to be written to the device."),
 		Untaken:        counter("untaken_total", "Words to an actor that were not taken and need no answer."),
 		SentSeconds:    histogram("send_to_sent_seconds", "From a send being read to its sent being written."),
 		DeliverSeconds: histogram("send_to_deliver_seconds", "From acceptance to the deliver being written to a connected device."),

@@ -45,16 +45,26 @@ func (g *Gateway) Deliver(conn uint64, msg proto.Message) {
 	case *nodepb.Presence:
 		g.presence(s, m)
 	case *nodepb.Notice:
-		g.write(s, &clientpb.ServerFrame{Body: &clientpb.ServerFrame_Typing{Typing: &clientpb.TypingNotice{
+		g.mention(s, &clientpb.ServerFrame{Body: &clientpb.ServerFrame_Typing{Typing: &clientpb.TypingNotice{
 			From: device(m.GetFrom()), Conversation: frames.With(m.GetFrom().GetUser()), On: m.GetOn(),
 		}}})
 	case *nodepb.Ring:
-		g.write(s, &clientpb.ServerFrame{Body: &clientpb.ServerFrame_Signal{Signal: &clientpb.Signal{
+		g.mention(s, &clientpb.ServerFrame{Body: &clientpb.ServerFrame_Signal{Signal: &clientpb.Signal{
 			From: device(m.GetFrom()), Bytes: m.GetBytes(),
 		}}})
 	default:
 		g.log.Error("an actor said something of unknown type", "type", string(msg.ProtoReflect().Descriptor().Name()))
 	}
+}
+
+// mention writes what promises nothing, while there is room: what strangers
+// say may not have a device cut as a slow consumer.
+func (g *Gateway) mention(s *session, f *clientpb.ServerFrame) {
+	if g.conns.Pending(s.conn)+len(s.out) > g.cfg.HighWater/4 {
+		g.metrics.Unsaid.Inc()
+		return
+	}
+	g.write(s, f)
 }
 
 // Unknown ends a session because what became of something it asked for is not known.

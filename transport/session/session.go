@@ -52,6 +52,10 @@ type session struct {
 	leaving bool
 	// drained is set once the frame of that name was written.
 	drained bool
+	// resting: it is not read until it has made up for its effort.
+	resting bool
+	// broken frames said before hello.
+	broken uint8
 
 	user   string
 	device uint32
@@ -115,6 +119,7 @@ type activity struct {
 	// barrier: Devices of this epoch is confirmed once open, the sends stamped
 	// before it, are decided.
 	barrier barrier
+	effort  effort
 
 	sends, typing, watch, signals, frames *rate.Limiter
 }
