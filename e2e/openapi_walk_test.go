@@ -37,6 +37,7 @@ func TestOpenAPIWalk(t *testing.T) {
 	t.Run("crowded", w.crowded)
 	t.Run("draining", w.draining)
 	t.Run("closed", w.closed)
+	t.Run("issued", w.issued)
 	for _, answer := range w.witness.Missing() {
 		t.Errorf("docs/openapi.yaml lists an answer that was never seen: %s", answer)
 	}

@@ -116,7 +116,7 @@ func preflight(x *Exchange) bool {
 
 // namesField: every refusal begins with what is at fault. A name that is not
 // a plain one is quoted.
-var namesField = regexp.MustCompile(`^([A-Za-z][A-Za-z-]*(\[\d+\])?(\.[A-Za-z]+)*(\.?"[^\n]*"(\.\.\.)?)?|"[^\n]*"(\.\.\.)?|a field's name)(:| is nested deeper)`)
+var namesField = regexp.MustCompile(`^([\pL_][\w-]*(\[\d+\])?(\.[\w-]+(\[\d+\])?)*(\.?"[^\n]*"(\.\.\.)?)?|"[^\n]*"(\.\.\.)?|a field's name)(:| is nested deeper)`)
 
 // inWords: what calls refuse for reasons that stand beside the schema.
 func inWords(c *Call, p Problem, x *Exchange) bool {
@@ -127,6 +127,9 @@ func inWords(c *Call, p Problem, x *Exchange) bool {
 			"the nil UUID", "Idempotency-Key: is given twice", // one header, one value
 			"id: must be a UUID such as 01935b3e-6f2c-7a4e-9d1b-", // in neither place
 		},
+		// A token of an outside issuer's would stand for them.
+		"login":        {"user: must not be empty", "password: must be given"},
+		"renewToken":   {"user: must not be empty", "password: must be given"},
 		"ack":          {"seq: it is beyond"},
 		"listMessages": {"after: it is beyond"},
 		"block":        {"user: one cannot block oneself"},

@@ -32,6 +32,7 @@ const (
 	About       = 512     // bytes
 	PasswordMin = 8       // bytes
 	PasswordMax = 256     // bytes
+	Token       = 8 << 10 // bytes of an outside issuer's token; those that list a user's roles are long
 	Proof       = 4 << 10 // bytes of what a client gives the registration webhook to judge
 	Blocks      = 4096
 	BulkUsers   = 1000    // users made by one request to the admin address

@@ -344,11 +344,17 @@ func (a *API) deleteAccount(c *call) (reply, *nodepb.Fault) {
 	if f := c.read(fields{"password": &password, "token": &token}); f != nil {
 		return reply{}, f
 	}
+	if f := atMost("token", token, limits.Token); f != nil {
+		return reply{}, f
+	}
 	var hash string
 	var f *nodepb.Fault
-	if a.cfg.Tokens.Outside() {
+	switch {
+	case a.cfg.Tokens.Outside():
 		hash, f = a.reprove(c, token, password)
-	} else {
+	case password == "" && token != "":
+		f = fault.New(fault.PermissionDenied, fault.ReasonWrongPassword, "token: no outside issuer signs tokens here")
+	default:
 		hash, f = a.reverify(c, "password", password)
 	}
 	if f != nil {

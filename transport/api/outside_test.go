@@ -122,6 +122,7 @@ func TestOutsideIssuer(t *testing.T) {
 
 		{"delete", "DELETE /v1/users/alice", `{"token":"` + i.token("alice", "") + `"}`, "", 204, "", "getDevices getCredentials deleteAccount"},
 		{"delete without proof", "DELETE /v1/users/alice", `{}`, "", 400, "token:", ""},
+		{"delete by a token too long", "DELETE /v1/users/alice", `{"token":"` + strings.Repeat("x", limits.Token+1) + `"}`, "", 400, "token:", ""},
 		{"delete by a device's token", "DELETE /v1/users/alice", `{"token":"` + i.token("alice", device) + `"}`, "", 403, fault.ReasonWrongPassword, "getDevices"},
 		{"delete by another's token", "DELETE /v1/users/alice", `{"token":"` + i.token("carol", "") + `"}`, "", 403, fault.ReasonWrongPassword, "getDevices"},
 	} {
@@ -242,6 +243,9 @@ func (r *registrar) Ask(_ context.Context, q webhook.Registration) (webhook.Verd
 func TestWebhookRegistration(t *testing.T) {
 	r := &registrar{}
 	w := newWorld(t, func(c *Config) { c.Mode, c.Registrar = Webhook, r })
+	if out := w.do("DELETE", "/v1/users/alice", `{"token":"x"}`); out.Code != 403 || !strings.Contains(out.Body.String(), fault.ReasonWrongPassword) || len(w.asked) != 0 {
+		t.Errorf("a token where there is no issuer: %d %s", out.Code, out.Body)
+	}
 	const body = `{"user":"bob","name":"Bob","password":"correct horse","proof":"123456"}`
 	for _, c := range []struct {
 		name, body string

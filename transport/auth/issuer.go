@@ -19,8 +19,8 @@ import (
 	"github.com/rookery-im/rookery/transport/auth/keyset"
 )
 
-// outsideMax bounds an outside token; those that list a user's roles are long.
-const outsideMax = 8 << 10
+// outsideMax bounds an outside token.
+const outsideMax = limits.Token
 
 // DefaultLeeway is how far an issuer's clock may be ahead.
 const DefaultLeeway = 30 * time.Second
