@@ -51,6 +51,20 @@ func TestConfigCommand(t *testing.T) {
 	}
 }
 
+// Whoever calls it wrongly, or asks, sees what there is.
+func TestUsageNamesEveryCommand(t *testing.T) {
+	code, asked, _ := call(t, "help")
+	_, _, told := call(t, "srve")
+	if code != 0 || !strings.HasPrefix(told, "rookery: there is no command \"srve\"\n\n") || !strings.HasSuffix(told, asked) {
+		t.Errorf("help gives %d, %s\na wrong command gives %s", code, asked, told)
+	}
+	for _, c := range commands() {
+		if !strings.Contains(asked, "\n  rookery "+c.name+" ") || !strings.Contains(asked, "   "+c.doc+"\n") {
+			t.Errorf("%s is not named in\n%s", c.name, asked)
+		}
+	}
+}
+
 // start runs serve until it greets. It gives where REST is, and stop, which
 // gives the exit code and all that was logged.
 func start(t *testing.T, args ...string) (base string, stop func() (int, string)) {

@@ -49,8 +49,13 @@ func commands() []command {
 func usage() string {
 	var b strings.Builder
 	b.WriteString("Rookery: messaging for millions, self-hosted.\n\nUsage:\n")
+	call := func(c command) string { return strings.TrimSpace(c.name + " " + c.args) }
+	widest := 0
 	for _, c := range commands() {
-		fmt.Fprintf(&b, "  rookery %-18s%s\n", strings.TrimSpace(c.name+" "+c.args), c.doc)
+		widest = max(widest, len(call(c)))
+	}
+	for _, c := range commands() {
+		fmt.Fprintf(&b, "  rookery %-*s   %s\n", widest, call(c), c.doc)
 	}
 	b.WriteString("\nThe quick start, the protocol and all settings are in README.md, docs/protocol.md\nand docs/configuration.md.\n")
 	return b.String()

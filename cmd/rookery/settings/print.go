@@ -39,15 +39,18 @@ func render(head string, one func(Setting) (string, error)) (string, error) {
 	var b strings.Builder
 	b.WriteString(head)
 	for _, t := range Topics() {
-		fmt.Fprintf(&b, "\n# ---- %s ----\n", t.Title)
+		var part strings.Builder
 		for _, s := range t.Settings {
 			text, err := one(s)
 			if err != nil {
 				return "", fmt.Errorf("print %s: %w", s.Name, err)
 			}
 			if text != "" {
-				b.WriteString("\n" + text)
+				part.WriteString("\n" + text)
 			}
+		}
+		if part.Len() > 0 {
+			fmt.Fprintf(&b, "\n# ---- %s ----\n%s", t.Title, part.String())
 		}
 	}
 	return b.String(), nil

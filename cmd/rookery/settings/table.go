@@ -2,7 +2,6 @@ package settings
 
 import (
 	"log/slog"
-	"math"
 	"net/netip"
 	"time"
 
@@ -65,8 +64,6 @@ func Settings() []Setting {
 	}
 	return all
 }
-
-const most = math.MaxInt32
 
 func general() []Setting {
 	return []Setting{{
@@ -154,13 +151,13 @@ func connections() []Setting {
 	limits := func(c *Config) *session.Config { return &c.Node.Session }
 	return []Setting{{
 		Name: "max-connections", Doc: "connections at once; 0 is what the limit of descriptors leaves room for, which is the most in any case",
-		kind: scalar(func(c *Config) *int { return &c.Node.Connections }, within(number[int](), 0, most)),
+		kind: scalar(func(c *Config) *int { return &c.Node.Connections }, least(number[int](), 0)),
 	}, {
 		Name: "unauthenticated-per-address", Doc: "connections of one address (IPv6: of one /64) that have not said hello yet",
-		kind: scalar(func(c *Config) *int { return &c.Node.Conns.Unauthenticated }, within(number[int](), 1, most)),
+		kind: scalar(func(c *Config) *int { return &c.Node.Conns.Unauthenticated }, least(number[int](), 1)),
 	}, {
 		Name: "handshakes-per-address", Doc: "opening handshakes of one address at once",
-		kind: scalar(func(c *Config) *int { return &c.Node.Conns.Handshakes }, within(number[int](), 1, most)),
+		kind: scalar(func(c *Config) *int { return &c.Node.Conns.Handshakes }, least(number[int](), 1)),
 	}, {
 		Name: "handshake-timeout", Doc: "how long a client may take to receive the answer of the opening handshake",
 		kind: scalar(func(c *Config) *time.Duration { return &c.Node.Conns.Handshake }, within(duration(), time.Second, time.Hour)),
@@ -212,16 +209,16 @@ func rates() []Setting {
 		kind: rate(func(c *Config) *session.Rate { return &c.Node.Requests }),
 	}, {
 		Name: "concurrent-requests", Doc: "REST requests that are served at once; more are refused as unavailable",
-		kind: scalar(func(c *Config) *int { return &c.Node.ConcurrentRequests }, within(number[int](), 1, most)),
+		kind: scalar(func(c *Config) *int { return &c.Node.ConcurrentRequests }, least(number[int](), 1)),
 	}, {
 		Name: "concurrent-polls", Doc: "REST requests that wait for messages at once (long poll), beside those",
-		kind: scalar(func(c *Config) *int { return &c.Node.Polls }, within(number[int](), 1, most)),
+		kind: scalar(func(c *Config) *int { return &c.Node.Polls }, least(number[int](), 1)),
 	}, {
 		Name: "concurrent-streams", Doc: "streams of server-sent events at once",
-		kind: scalar(func(c *Config) *int { return &c.Node.Streams }, within(number[int](), 1, most)),
+		kind: scalar(func(c *Config) *int { return &c.Node.Streams }, least(number[int](), 1)),
 	}, {
 		Name: "streams-per-address", Doc: "the same, of one address (IPv6: of one /64)",
-		kind: scalar(func(c *Config) *int { return &c.Node.StreamsPerAddress }, within(number[int](), 1, most)),
+		kind: scalar(func(c *Config) *int { return &c.Node.StreamsPerAddress }, least(number[int](), 1)),
 	}, {
 		Name: "in-flight", Doc: "sends of a connection that may wait for their answer; past it the connection is not read",
 		kind: scalar(func(c *Config) *int { return &limits(c).InFlight }, within(number[int](), 1, 65536)),
