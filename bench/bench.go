@@ -153,7 +153,7 @@ func parse(p Program, s scenario.Scenario, args []string) (*options, error) {
 	check(o.atOnce >= 1, "at-once: %d is not above 0", o.atOnce)
 	check(o.self || len(o.serveFlags) == 0, "serve-flag: is for a node started by --self")
 	check(o.checkpoints > 0, "checkpoint-every: %v is not above 0", o.checkpoints)
-	if err := errors.Join(errs...); err != nil {
+	if err := errors.Join(append(errs, s.Validate())...); err != nil {
 		return nil, &UsageError{err}
 	}
 	return o, nil

@@ -290,7 +290,11 @@ func (e *Engine) prepare(s Setup) error {
 		e.probe = len(e.conns)
 		e.conns = append(e.conns, conn{user: -1, token: s.Probe})
 	}
-	return e.prepareFlows()
+	if err := e.prepareFlows(); err != nil {
+		e.users, e.conns, e.flows, e.book, e.probe = nil, nil, nil, ledger.Ledger{}, -1
+		return err
+	}
+	return nil
 }
 
 func (e *Engine) prepareFlows() error {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"flag"
-	"fmt"
 	"time"
 
 	"github.com/rookery-im/rookery/bench/load"
@@ -65,11 +64,16 @@ func (e *Env) sessionsWithin(r *report.Result, n int) int {
 	return n / 2 * 2
 }
 
+// Validate names every fault of the parameters.
+func (i *Idle) Validate() error {
+	var f faults
+	f.check(i.Sessions >= 2, "sessions: %d is below 2", i.Sessions)
+	f.check(i.Rest >= 0, "rest: %v is below 0", i.Rest)
+	return f.err()
+}
+
 // Run measures once.
 func (i *Idle) Run(ctx context.Context, env *Env) (_ *report.Result, err error) {
-	if i.Sessions < 2 || i.Rest < 0 {
-		return nil, fmt.Errorf("sessions, rest: %d, %v", i.Sessions, i.Rest)
-	}
 	r := report.New(i.Name())
 	n := env.sessionsWithin(r, i.Sessions)
 	if !env.Node.Own() {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"flag"
-	"fmt"
 	"time"
 
 	"github.com/rookery-im/rookery/bench/load"
@@ -19,6 +18,8 @@ type Mixed struct {
 	Mix    load.Mix
 	Warm   time.Duration
 	During time.Duration
+	// Checkpoints that it spans at least.
+	Checkpoints int
 }
 
 // Name of the scenario.
@@ -35,6 +36,7 @@ func (m *Mixed) Flags(fs *flag.FlagSet) {
 	fs.Float64Var(&m.Rate, "rate", 4000, "turns a second of all users together, an open loop")
 	fs.DurationVar(&m.Warm, "warm", 3*time.Second, "warm-up, not counted")
 	fs.DurationVar(&m.During, "during", 40*time.Second, "how long it is measured")
+	fs.IntVar(&m.Checkpoints, "checkpoints", 3, "checkpoints that it spans at least, if it takes up to 20 s longer")
 	fs.Float64Var(&m.Mix.Send, "send", 40, "share of turns that send")
 	fs.Float64Var(&m.Mix.Read, "read", 25, "share of turns that read what has come")
 	fs.Float64Var(&m.Mix.Typing, "typing", 20, "share of turns that begin to type")
@@ -42,11 +44,19 @@ func (m *Mixed) Flags(fs *flag.FlagSet) {
 	fs.Float64Var(&m.Mix.Restart, "restart", 5, "share of turns that hang up and connect anew")
 }
 
+// Validate names every fault of the parameters.
+func (m *Mixed) Validate() error {
+	var f faults
+	f.even("users", m.Users)
+	f.check(m.Rate > 0, "rate: %g is not above 0", m.Rate)
+	f.check(m.During > 0 && m.Warm >= 0, "during, warm: %v, %v", m.During, m.Warm)
+	f.check(m.Mix.Send > 0, "send: %g is not above 0", m.Mix.Send)
+	f.check(m.Mix.Read >= 0 && m.Mix.Typing >= 0 && m.Mix.Watch >= 0 && m.Mix.Restart >= 0, "shares of turns are not below 0")
+	return f.err()
+}
+
 // Run measures once.
 func (m *Mixed) Run(ctx context.Context, env *Env) (_ *report.Result, err error) {
-	if m.Users < 2 || m.Users%2 != 0 || m.Rate <= 0 || m.During <= 0 || m.Mix.Send <= 0 {
-		return nil, fmt.Errorf("users must be even, rate, during and send above 0: %d, %g, %v, %g", m.Users, m.Rate, m.During, m.Mix.Send)
-	}
 	r := report.New(m.Name())
 	w, err := env.Build(ctx, Group{Users: m.Users, Devices: 1, Pattern: Both})
 	if err != nil {
@@ -58,7 +68,7 @@ func (m *Mixed) Run(ctx context.Context, env *Env) (_ *report.Result, err error)
 	}
 	p, err := w.Measure(ctx, Stretch{
 		Name: "mixed", Drive: load.Drive{Rate: m.Rate, Mix: m.Mix}, Warm: m.Warm, During: m.During,
-		Checkpoints: 3, Most: m.During + 20*time.Second,
+		Checkpoints: m.Checkpoints, Most: m.During + 20*time.Second,
 	})
 	if err != nil {
 		return nil, err

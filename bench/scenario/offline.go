@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"flag"
-	"fmt"
 	"time"
 
 	"github.com/rookery-im/rookery/bench/load"
@@ -36,24 +35,17 @@ func (o *Offline) Flags(fs *flag.FlagSet) {
 	fs.BoolVar(&o.Kill, "kill", false, "kill -9 the node when all is stored, and start it again (with --self)")
 }
 
-func (o *Offline) validate() error {
-	var errs []error
-	check := func(ok bool, format string, args ...any) {
-		if !ok {
-			errs = append(errs, fmt.Errorf(format, args...))
-		}
-	}
-	check(o.Users >= 1, "users: %d is not above 0", o.Users)
-	check(o.Messages >= 1 && o.Messages <= 5000, "messages: %d is not from 1 to 5000, which is what one sender may fill of a mailbox", o.Messages)
-	check(o.Window >= 1, "window: %d is not above 0", o.Window)
-	return errors.Join(errs...)
+// Validate names every fault of the parameters.
+func (o *Offline) Validate() error {
+	var f faults
+	f.check(o.Users >= 1, "users: %d is not above 0", o.Users)
+	f.check(o.Messages >= 1 && o.Messages <= 5000, "messages: %d is not from 1 to 5000, which is what one sender may fill of a mailbox", o.Messages)
+	f.check(o.Window >= 1, "window: %d is not above 0", o.Window)
+	return f.err()
 }
 
 // Run measures once.
 func (o *Offline) Run(ctx context.Context, env *Env) (_ *report.Result, err error) {
-	if err := o.validate(); err != nil {
-		return nil, err
-	}
 	if o.Kill && !env.Node.Own() {
 		return nil, errors.New("kill: only a node that the bench has started may be killed: use --self")
 	}

@@ -46,21 +46,17 @@ func (p *Pairs) flags(fs *flag.FlagSet, users, devices int) {
 	fs.IntVar(&p.Checkpoints, "checkpoints", 3, "checkpoints that window 8 spans at least, if it takes longer")
 }
 
-func (p *Pairs) validate() error {
-	var errs []error
-	check := func(ok bool, format string, args ...any) {
-		if !ok {
-			errs = append(errs, fmt.Errorf(format, args...))
-		}
-	}
-	check(p.Users >= 2 && p.Users%2 == 0, "users: %d is not an even number above 0", p.Users)
-	check(p.Devices >= 1 && p.Devices <= 10, "devices: %d is not from 1 to 10", p.Devices)
-	check(p.During > 0 && p.Warm >= 0, "during, warm: %v, %v", p.During, p.Warm)
-	check(p.Windows == "1" || p.Windows == "8" || p.Windows == "both" || p.Windows == "none", "windows: %q is none of 1, 8, both, none", p.Windows)
-	check(p.Open >= 0, "open: %g is below 0", p.Open)
-	check(p.Open > 1 || p.Open == 0 || p.Windows == "1" || p.Windows == "both", "open: a share of window 1's rate needs window 1")
-	check(p.Open > 0 || p.Windows != "none", "there is nothing to measure")
-	return errors.Join(errs...)
+// Validate names every fault of the parameters.
+func (p *Pairs) Validate() error {
+	var f faults
+	f.even("users", p.Users)
+	f.check(p.Devices >= 1 && p.Devices <= 10, "devices: %d is not from 1 to 10", p.Devices)
+	f.check(p.During > 0 && p.Warm >= 0, "during, warm: %v, %v", p.During, p.Warm)
+	f.check(p.Windows == "1" || p.Windows == "8" || p.Windows == "both" || p.Windows == "none", "windows: %q is none of 1, 8, both, none", p.Windows)
+	f.check(p.Open >= 0, "open: %g is below 0", p.Open)
+	f.check(p.Open > 1 || p.Open == 0 || p.Windows == "1" || p.Windows == "both", "open: a share of window 1's rate needs window 1")
+	f.check(p.Open > 0 || p.Windows != "none", "there is nothing to measure")
+	return f.err()
 }
 
 // Run measures once.
@@ -69,9 +65,6 @@ func (p *Pairs) Run(ctx context.Context, env *Env) (*report.Result, error) {
 }
 
 func (p *Pairs) run(ctx context.Context, env *Env, name string) (_ *report.Result, err error) {
-	if err := p.validate(); err != nil {
-		return nil, err
-	}
 	r := report.New(name)
 	w, err := env.Build(ctx, Group{Users: p.Users, Devices: p.Devices, Pattern: Both})
 	if err != nil {

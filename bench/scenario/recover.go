@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"flag"
-	"fmt"
 	"time"
 
 	"github.com/rookery-im/rookery/bench/load"
@@ -37,21 +36,17 @@ func (c *Recover) Flags(fs *flag.FlagSet) {
 	fs.DurationVar(&c.During, "during", 5*time.Second, "how long they do before the kill, and after the node is ready again")
 }
 
-func (c *Recover) validate() error {
-	var errs []error
-	check := func(ok bool, format string, args ...any) {
-		if !ok {
-			errs = append(errs, fmt.Errorf(format, args...))
-		}
-	}
-	check(c.Away >= 1, "away: %d is not above 0", c.Away)
-	check(c.Users >= 2 && c.Users%2 == 0, "users: %d is not an even number above 0", c.Users)
-	check(c.Rate > 0 && c.During > 0, "rate, during: %g, %v", c.Rate, c.During)
+// Validate names every fault of the parameters.
+func (c *Recover) Validate() error {
+	var f faults
+	f.check(c.Away >= 1, "away: %d is not above 0", c.Away)
+	f.even("users", c.Users)
+	f.check(c.Rate > 0 && c.During > 0, "rate, during: %g, %v", c.Rate, c.During)
 	if c.Away >= 1 {
 		each := c.Messages / c.Away
-		check(each >= 1 && each <= 5000, "messages, away: %d for each, must be from 1 to 5000, which is what one sender may fill of a mailbox", each)
+		f.check(each >= 1 && each <= 5000, "messages, away: %d for each, must be from 1 to 5000, which is what one sender may fill of a mailbox", each)
 	}
-	return errors.Join(errs...)
+	return f.err()
 }
 
 // The groups of Recover.
@@ -62,9 +57,6 @@ const (
 
 // Run measures once.
 func (c *Recover) Run(ctx context.Context, env *Env) (_ *report.Result, err error) {
-	if err := c.validate(); err != nil {
-		return nil, err
-	}
 	if !env.Node.Own() {
 		return nil, errors.New("only a node that the bench has started may be killed: use --self")
 	}

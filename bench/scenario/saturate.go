@@ -45,11 +45,19 @@ const (
 	shareAfter  = 0.5
 )
 
+// Validate names every fault of the parameters.
+func (s *Saturate) Validate() error {
+	var f faults
+	f.even("users", s.Users)
+	f.check(s.During > 0 && s.Warm >= 0, "during, warm: %v, %v", s.During, s.Warm)
+	f.check(s.Maximum >= 0, "maximum: %g is below 0", s.Maximum)
+	f.check(s.Times > 1, "times: %g is not above 1", s.Times)
+	f.check(s.Backlog >= 0, "backlog: %d is below 0", s.Backlog)
+	return f.err()
+}
+
 // Run measures once.
 func (s *Saturate) Run(ctx context.Context, env *Env) (_ *report.Result, err error) {
-	if s.Users < 2 || s.Users%2 != 0 || s.During <= 0 || s.Maximum < 0 || s.Times <= 1 || s.Backlog < 0 {
-		return nil, fmt.Errorf("users must be even, during above 0, times above 1: %d, %v, %g", s.Users, s.During, s.Times)
-	}
 	r := report.New(s.Name())
 	w, err := env.Build(ctx, Group{Users: s.Users, Devices: 1, Pattern: Both})
 	if err != nil {

@@ -2,7 +2,9 @@ package scenario
 
 import (
 	"context"
+	"errors"
 	"flag"
+	"fmt"
 
 	"github.com/rookery-im/rookery/bench/report"
 )
@@ -15,6 +17,8 @@ type Scenario interface {
 	Doc() string
 	// Flags adds the parameters.
 	Flags(fs *flag.FlagSet)
+	// Validate names every fault of the parameters, before anything is started.
+	Validate() error
 	// Run measures once. An error means that there is no result; what is wrong
 	// with the messages or the measurement is in the result.
 	Run(ctx context.Context, env *Env) (*report.Result, error)
@@ -34,3 +38,18 @@ func Find(name string) (Scenario, bool) {
 	}
 	return nil, false
 }
+
+// faults of parameters, all of them at once.
+type faults []error
+
+func (f *faults) check(ok bool, format string, args ...any) {
+	if !ok {
+		*f = append(*f, fmt.Errorf(format, args...))
+	}
+}
+
+func (f *faults) even(name string, n int) {
+	f.check(n >= 2 && n%2 == 0, "%s: %d is not an even number above 0", name, n)
+}
+
+func (f faults) err() error { return errors.Join(f...) }

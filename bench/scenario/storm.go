@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"flag"
-	"fmt"
 
 	"github.com/rookery-im/rookery/bench/load"
 	"github.com/rookery-im/rookery/bench/report"
@@ -26,11 +25,15 @@ func (s *Storm) Flags(fs *flag.FlagSet) {
 	fs.IntVar(&s.Sessions, "sessions", 19_000, "connections, each of a user of its own; at most what descriptors allow")
 }
 
+// Validate names every fault of the parameters.
+func (s *Storm) Validate() error {
+	var f faults
+	f.check(s.Sessions >= 2, "sessions: %d is below 2", s.Sessions)
+	return f.err()
+}
+
 // Run measures once.
 func (s *Storm) Run(ctx context.Context, env *Env) (_ *report.Result, err error) {
-	if s.Sessions < 2 {
-		return nil, fmt.Errorf("sessions: %d is below 2", s.Sessions)
-	}
 	r := report.New(s.Name())
 	n := env.sessionsWithin(r, s.Sessions)
 	w, err := env.Build(ctx, Group{Users: n, Devices: 1, Pattern: Both})
