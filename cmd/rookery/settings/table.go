@@ -171,6 +171,12 @@ func connections() []Setting {
 		Name: "slow-consumer-timeout", Doc: "how long a client may leave more than 256 KiB unread before it is cut off with 4001",
 		kind: scalar(func(c *Config) *time.Duration { return &c.Node.Conns.Slow }, within(duration(), time.Second, time.Hour)),
 	}, {
+		Name: "unfinished-memory", Doc: "memory for messages that have begun, of all connections together; past it those begun longest ago are closed with 1013",
+		kind: scalar(func(c *Config) *int { return &c.Node.Conns.Unfinished }, within(size[int](), 4<<20, 1<<30)),
+	}, {
+		Name: "unread-memory", Doc: "memory for what clients have not read yet, of all connections together; past it those that wait longest are cut off with 4001",
+		kind: scalar(func(c *Config) *int { return &c.Node.Conns.Unread }, within(size[int](), 4<<20, 1<<30)),
+	}, {
 		Name: "heartbeat", Doc: "heartbeat where a client wishes none; a client that is silent for two is cut off",
 		kind: scalar(func(c *Config) *time.Duration { return &limits(c).Heartbeat }, within(duration(), time.Second, day)),
 	}, {
