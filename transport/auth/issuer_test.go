@@ -446,3 +446,28 @@ func FuzzOutsideToken(f *testing.F) {
 		}
 	})
 }
+
+// What a token costs where connections are served: the first time, and when it
+// is remembered.
+func BenchmarkOutsideToken(b *testing.B) {
+	tokens, o, _, claims := outsideTokens(b, nil)
+	for _, method := range []jwt.SigningMethod{jwt.SigningMethodEdDSA, jwt.SigningMethodES256, jwt.SigningMethodES384, jwt.SigningMethodES512, jwt.SigningMethodRS256, jwt.SigningMethodPS256} {
+		kid := map[string]string{"EdDSA": "ed", "ES256": "p256", "ES384": "p384", "ES512": "p521", "RS256": "rsa", "PS256": "rsa"}[method.Alg()]
+		token := mint(b, method, o.private[kid], map[string]any{"kid": kid}, claims())
+		b.Run(method.Alg(), func(b *testing.B) {
+			for b.Loop() {
+				if _, err := tokens.outside.verify(token); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+	token := mint(b, jwt.SigningMethodES256, o.private["p256"], map[string]any{"kid": "p256"}, claims())
+	b.Run("remembered", func(b *testing.B) {
+		for b.Loop() {
+			if _, err := tokens.Verify(token); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
