@@ -219,13 +219,7 @@ func (o *options) once(ctx context.Context, p Program, s scenario.Scenario) (_ *
 	if err != nil {
 		return nil, err
 	}
-	if before != nil {
-		r.DiskSyncMs = &report.DiskSync{Before: before.Quantiles(), After: after.Quantiles()}
-		before.Add(after)
-		r.DiskSyncMs.P50, r.DiskSyncMs.P99 = latency.Millis(before.Quantile(50)), latency.Millis(before.Quantile(99))
-	} else {
-		r.Note("it is not known where the node's data lies: the disk was not probed")
-	}
+	diskSync(r, before, after)
 	r.Command, r.Version, r.Machine, r.FileSystem = p.Command, p.Version, m, fs
 	r.Node = report.Node{Version: n.About.Version, Go: n.About.Go, Own: n.Own(), CheckpointEvery: n.About.CheckpointEvery, Lifted: n.Lifted, Set: n.Set, Rates: map[string]float64{}}
 	for name, rate := range n.About.Rates {
@@ -285,18 +279,54 @@ func (o *options) fileSystem(n *target.Node) (*machine.FileSystem, string, error
 	return &fs, dir, err
 }
 
-func (o *options) probeDisk(ctx context.Context, p Program, dir string) (*latency.Histogram, error) {
+// quiet is how many cores may be busy while the disk is probed, for what the
+// probe says to be the disk's own.
+const quiet = 0.3
+
+// probed is what a probe of the disk saw, and how busy the machine was meanwhile.
+type probed struct {
+	sync *latency.Histogram
+	busy float64 // cores
+}
+
+// probeDisk gives nil where it is not to be, or not known where.
+func (o *options) probeDisk(ctx context.Context, p Program, dir string) (*probed, error) {
 	if dir == "" || o.probe <= 0 {
 		return nil, nil
 	}
-	// Beside the data, not in it: the folder above is on the same file system
-	// where the node was started here, and is ours to write to.
+	before, err := machine.ReadSystem()
+	if err != nil {
+		return nil, err
+	}
 	h, err := machine.ProbeDisk(ctx, dir, o.probe)
 	if err != nil {
 		return nil, err
 	}
-	fmt.Fprintf(p.Err, "disk, quiet: 4 KiB are durable in %.2f ms (p50), %.2f ms (p99)\n", latency.Millis(h.Quantile(50)), latency.Millis(h.Quantile(99)))
-	return h, nil
+	after, err := machine.ReadSystem()
+	if err != nil {
+		return nil, err
+	}
+	seen := &probed{h, (after.Busy - before.Busy).Seconds() / o.probe.Seconds()}
+	fmt.Fprintf(p.Err, "disk: 4 KiB are durable in %.2f ms (p50), %.2f ms (p99), %.2f cores busy\n",
+		latency.Millis(h.Quantile(50)), latency.Millis(h.Quantile(99)), seen.busy)
+	return seen, nil
+}
+
+// diskSync puts the two probes into the result. One that was made while others
+// were busy is too long, which would make a node look good beside it.
+func diskSync(r *report.Result, before, after *probed) {
+	if before == nil || after == nil {
+		r.Note("the disk was not probed")
+		return
+	}
+	r.DiskSyncMs = &report.DiskSync{Before: before.sync.Quantiles(), After: after.sync.Quantiles(), BusyCores: max(before.busy, after.busy)}
+	both := latency.New()
+	both.Add(before.sync)
+	both.Add(after.sync)
+	r.DiskSyncMs.P50, r.DiskSyncMs.P99 = latency.Millis(both.Quantile(50)), latency.Millis(both.Quantile(99))
+	if r.DiskSyncMs.BusyCores > quiet {
+		r.Note("the machine was not quiet while the disk was probed, %.2f cores were busy: diskSyncMs is not the disk's own", r.DiskSyncMs.BusyCores)
+	}
 }
 
 // worker makes commands of worker processes.

@@ -100,6 +100,8 @@ type DiskSync struct {
 	P99    float64            `json:"p99"`
 	Before *latency.Quantiles `json:"before,omitempty"`
 	After  *latency.Quantiles `json:"after,omitempty"`
+	// BusyCores is how busy the machine was meanwhile: near 0, or it was not quiet.
+	BusyCores float64 `json:"busyCores"`
 }
 
 // Phase is one stretch that was measured, warm-up and settling apart.
