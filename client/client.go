@@ -54,17 +54,25 @@ func Open(ctx context.Context, cfg Config) (*Client, error) {
 		}
 		return nil, fmt.Errorf("client: open: %w", err)
 	}
-	machine, start, err := c.prepare(ctx)
-	if err != nil {
+	if err := c.start(ctx); err != nil {
 		c.hangUp()
 		return nil, fmt.Errorf("client: open: %w", errors.Join(err, c.store.Close()))
+	}
+	return c, nil
+}
+
+// start loads the store and starts the loop.
+func (c *Client) start(ctx context.Context) error {
+	machine, start, err := c.prepare(ctx)
+	if err != nil {
+		return err
 	}
 	c.ctx, c.end = context.WithCancel(context.WithoutCancel(ctx))
 	l := &loop{c: c, machine: machine, calls: map[uint64]chan core.Fate{}}
 	l.publish()
 	c.wg.Add(1)
 	go l.run(start)
-	return c, nil
+	return nil
 }
 
 func newClient(cfg Config) (*Client, error) {

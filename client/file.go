@@ -57,7 +57,7 @@ func openFileStore(path string) (_ *FileStore, err error) {
 	}
 	defer func() {
 		if err != nil {
-			s.lock.Close()
+			err = errors.Join(err, unlockFile(s.lock))
 		}
 	}()
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
@@ -234,7 +234,7 @@ func (s *FileStore) Close() error {
 			err = s.appendLocked(journal.Batch{Synced: s.synced})
 		}
 	}
-	err = errors.Join(err, s.file.Close(), s.lock.Close())
+	err = errors.Join(err, s.file.Close(), unlockFile(s.lock))
 	s.file = nil
 	return err
 }

@@ -13,4 +13,6 @@ var errNoFileStore = errors.New("there is no file store on this system yet; use 
 
 func lockFile(string) (*os.File, error) { return nil, errNoFileStore }
 
+func unlockFile(f *os.File) error { return f.Close() }
+
 func replaceFile(string, []byte) error { return errNoFileStore }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"github.com/rookery-im/rookery/client"
@@ -209,4 +210,35 @@ func TestOtherFilesAreLeftAlone(t *testing.T) {
 	if got, err := os.ReadFile(path); err != nil || string(got) != text {
 		t.Errorf("%q %v", got, err)
 	}
+}
+
+// A process that is being started holds what it inherited until it runs its
+// own program. It must not hold the lock of a store that was closed.
+func TestLockIsNotInherited(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "store")
+	stop := make(chan struct{})
+	var starter sync.WaitGroup
+	starter.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				_ = exec.Command("true").Run()
+			}
+		}
+	})
+	for range 300 {
+		s, err := client.OpenFileStore(path)
+		if err != nil {
+			t.Error(err)
+			break
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+			break
+		}
+	}
+	close(stop)
+	starter.Wait()
 }
