@@ -116,8 +116,10 @@ type Source struct {
 	ended     uint64    // the newest reading that has ended
 	good      uint64    // the newest reading that succeeded
 	strangers map[string]stranger
-	passed    string // what was said of keys that are passed over
-	lost      bool   // said that the set is too old
+
+	// Owned by Run, and before it by New.
+	passed string // what was said of keys that are passed over
+	lost   bool   // said that there is no set any more
 }
 
 // stranger is a key that was asked for and is not in the set.
@@ -158,9 +160,10 @@ func (s *Source) Run(ctx context.Context) {
 		case err != nil:
 			wait = min(s.cfg.MinGap<<min(failures, 8), pauseMax, s.cfg.Every)
 			failures++
-			s.cfg.Log.Warn("the issuer's key set could not be read", "err", err, "retry", wait, "age", s.age())
+			s.logFailure(err, wait)
 		default:
 			failures = 0
+			s.lost = false
 		}
 		if !s.pause(ctx, wait, began) {
 			return
@@ -223,50 +226,50 @@ func (s *Source) load(ctx context.Context) (time.Duration, error) {
 
 func (s *Source) take(keys Keys, passed []string, begun uint64) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	keys.adopt(s.keys)
-	s.logChanges(keys, strings.Join(passed, "; "))
-	s.keys, s.at, s.good, s.lost = keys, s.cfg.Now(), begun, false
-	s.cfg.Metrics.read.Set(float64(s.at.Unix()))
+	before, now := s.keys, s.cfg.Now()
+	keys.adopt(before)
+	s.keys, s.at, s.good = keys, now, begun
+	s.mu.Unlock()
+	s.cfg.Metrics.read.Set(float64(now.Unix()))
+	// A log that does not flow must not hold up whoever has a token to check.
+	s.logChanges(before, keys, strings.Join(passed, "; "))
+}
+
+// logFailure says what went wrong, and once that nothing is left.
+func (s *Source) logFailure(err error, retry time.Duration) {
+	s.mu.Lock()
+	at, left := s.at, s.currentLocked(s.cfg.Now()) != nil
+	s.mu.Unlock()
+	s.cfg.Log.Warn("the issuer's key set could not be read", "err", err, "retry", retry, "lastRead", at)
+	if !left && !s.lost {
+		s.lost = true
+		s.cfg.Log.Error("no token of the issuer's can be checked: there is no key set that is not too old", "lastRead", at)
+	}
 }
 
 // logChanges names keys by their ids, which are in every token.
-func (s *Source) logChanges(keys Keys, passed string) {
+func (s *Source) logChanges(before, keys Keys, passed string) {
 	if passed != s.passed {
 		s.passed = passed
-		s.cfg.Log.Warn("keys of the issuer are passed over", "keys", passed)
+		if passed != "" {
+			s.cfg.Log.Warn("keys of the issuer are passed over", "keys", passed)
+		}
 	}
 	for id, key := range keys {
-		if s.keys[id] != key {
+		if before[id] != key {
 			s.cfg.Log.Info("the issuer has a new key", "key", id)
 		}
 	}
-	for id := range s.keys {
+	for id := range before {
 		if keys[id] == nil {
 			s.cfg.Log.Info("the issuer has withdrawn a key", "key", id)
 		}
 	}
 }
 
-func (s *Source) age() time.Duration {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.keys == nil {
-		return 0
-	}
-	return s.cfg.Now().Sub(s.at)
-}
-
-// current is the set, or nil where there is none or it is too old.
+// currentLocked is the set, or nil where there is none or it is too old.
 func (s *Source) currentLocked(now time.Time) Keys {
-	if s.keys == nil {
-		return nil
-	}
-	if age := now.Sub(s.at); age > s.cfg.MaxStale {
-		if !s.lost {
-			s.lost = true
-			s.cfg.Log.Error("the issuer's key set is too old to be used", "age", age)
-		}
+	if now.Sub(s.at) > s.cfg.MaxStale {
 		return nil
 	}
 	return s.keys
