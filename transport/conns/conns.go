@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/rookery-im/rookery/internal/limits"
 	"github.com/rookery-im/rookery/transport/poll"
 	"github.com/rookery-im/rookery/transport/ws"
 )
@@ -24,6 +25,7 @@ type Conns struct {
 	loop    *poll.Loop
 	wires   *wires
 	guests  *guests
+	lobby   *lobby
 
 	// Owned by the loop's goroutine.
 	now         tick // of this round
@@ -72,6 +74,7 @@ func New(cfg Config, h Handler) (*Conns, error) {
 		head:    make([]byte, 0, ws.HeaderMax+ws.ControlMax),
 		inbox:   make(chan func(), cfg.Inbox),
 		queued:  map[ID]uint64{},
+		lobby:   newLobby(limits.Lobby, limits.LobbyPerAddress, limits.Bodies, cfg.Metrics.drops.WithLabelValues(dropLobby)),
 		guests:  newGuests(cfg.Unauthenticated, cfg.Handshakes),
 	}
 	loop, err := poll.New(cfg.Poll, carried{c})

@@ -13,6 +13,7 @@ const (
 	dropInbox        = "inbox_full"       // a call posted to the loop
 	dropSlow         = "slow_consumer"    // a message to a connection at PendingMax
 	dropPong         = "pong_to_slow"     // an answer to a ping, above PendingHigh
+	dropLobby        = "lobby"            // an HTTP connection that was not being served, at limits.Lobby
 	dropCrowded      = "crowded_out"      // a connection, at Config.Unfinished or Config.Unread
 	dropFull         = "connections_full" // a handshake, at Config.Conns
 	dropAddress      = "address_limit"    // a handshake, over what one address may have

@@ -35,6 +35,7 @@ func (n *Node) openHTTP(metrics *auth.Metrics) error {
 		return err
 	}
 	n.clients = n.server(n.paths(n.api))
+	n.conns.Guard(n.clients)
 	if n.TLS() {
 		if n.clients.TLSConfig, err = conns.TLS(n.cfg.TLSCert, n.cfg.TLSKey, n.cfg.Log.With("part", "tls")); err != nil {
 			return err
