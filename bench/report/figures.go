@@ -108,6 +108,7 @@ func phaseNumbers() []phaseNumber {
 		{"client busy %", func(p *Phase) float64 { return 100 * p.ClientBusy }},
 		{"resident MiB", func(p *Phase) float64 { return float64(p.ResidentBytes) / (1 << 20) }},
 		{"written B/message", func(p *Phase) float64 { return p.BytesWrittenPerMessage }},
+		{"log B/message", func(p *Phase) float64 { return p.LogBytes / max(1, float64(p.Messages)) }},
 		{"syncs", func(p *Phase) float64 { return p.Syncs }},
 		{"sync mean ms", func(p *Phase) float64 { return p.SyncMeanMs }},
 		{"checkpoints", func(p *Phase) float64 { return p.Checkpoints }},

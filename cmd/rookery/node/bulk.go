@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"runtime"
 	"sync"
 	"time"
@@ -168,8 +169,12 @@ func (n *Node) about(w http.ResponseWriter, _ *http.Request) {
 	rate := func(perSecond float64, burst int) map[string]any {
 		return map[string]any{"perSecond": perSecond, "burst": burst}
 	}
+	data, err := filepath.Abs(n.cfg.Data)
+	if err != nil { // the working directory has gone
+		data = n.cfg.Data
+	}
 	say(w, http.StatusOK, map[string]any{
-		"node": n.dir.Node(), "version": n.cfg.Version, "go": runtime.Version(), "pid": os.Getpid(), "data": n.cfg.Data,
+		"node": n.dir.Node(), "version": n.cfg.Version, "go": runtime.Version(), "pid": os.Getpid(), "data": data,
 		"listen": n.Addr(), "tls": n.TLS(), "registration": n.cfg.Registration, "checkpointEvery": n.cfg.CheckpointEvery.String(),
 		"connections": n.cfg.Connections,
 		"rates": map[string]any{

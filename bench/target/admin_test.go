@@ -1,0 +1,126 @@
+package target
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestMetrics(t *testing.T) {
+	m, err := ParseMetrics(strings.NewReader(`# HELP a b
+# TYPE syncs counter
+syncs 12
+bytes_total{direction="in"} 1.5e+03
+bytes_total{direction="out"} 500
+go_gc_duration_seconds{quantile="1"} 0.002
+spaced{label="a b"} 3
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]float64{
+		"syncs": 12, "bytes_total": 2000, `bytes_total{direction="in"}`: 1500, `go_gc_duration_seconds{quantile="1"}`: 0.002, "spaced": 3, "absent": 0,
+	} {
+		if m[name] != want {
+			t.Errorf("%s is %v, want %v", name, m[name], want)
+		}
+	}
+	if _, err := ParseMetrics(strings.NewReader("a b c\n")); err == nil {
+		t.Error("a value that is no number is taken")
+	}
+}
+
+// Users are made a thousand at a time, over a socket file as well; one that
+// cannot be made is an error.
+func TestMakeUsers(t *testing.T) {
+	var asked []int
+	taken := ""
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var in struct {
+			Users []struct {
+				User    string
+				Devices int
+			}
+		}
+		if err := json.NewDecoder(r.Body).Decode(&in); err != nil || r.URL.Path != "/v1/users:bulk" {
+			t.Errorf("%s: %v", r.URL.Path, err)
+		}
+		asked = append(asked, len(in.Users))
+		var out []any
+		for _, u := range in.Users {
+			if u.User == taken {
+				out = append(out, map[string]any{"user": u.User, "error": map[string]string{"code": "already_exists", "message": "taken"}})
+				continue
+			}
+			var devices []any
+			for d := range u.Devices {
+				devices = append(devices, map[string]any{"device": d + 1, "token": fmt.Sprintf("%s/%d", u.User, d+1)})
+			}
+			out = append(out, map[string]any{"user": u.User, "devices": devices})
+		}
+		if err := json.NewEncoder(w).Encode(map[string]any{"users": out}); err != nil {
+			t.Error(err)
+		}
+	})
+	path := filepath.Join(t.TempDir(), "a.sock")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &http.Server{Handler: handler, ReadHeaderTimeout: time.Minute}
+	go func() { _ = s.Serve(l) }()
+	defer s.Close()
+	a := NewAdmin(path)
+	made := 0
+	users, err := a.MakeUsers(t.Context(), "x", 2500, 2, func(n int) { made = n })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if fmt.Sprint(asked) != "[1000 1000 500]" || made != 2500 || len(users) != 2500 {
+		t.Errorf("asked %v, made %d", asked, made)
+	}
+	if u := users[2499]; u.Name != "x2499" || len(u.Devices) != 2 || u.Devices[1] != (Device{2, "x2499/2"}) {
+		t.Errorf("got %+v", u)
+	}
+	taken = "x7"
+	if _, err := a.MakeUsers(t.Context(), "x", 10, 1, func(int) {}); err == nil || !strings.Contains(err.Error(), "already_exists") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// A node of somebody else's is never killed.
+func TestGiven(t *testing.T) {
+	ready := http.StatusOK
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/readyz" {
+			w.WriteHeader(ready)
+		}
+		fmt.Fprint(w, `{"pid":42,"version":"v1"}`)
+	}))
+	defer s.Close()
+	admin := strings.TrimPrefix(s.URL, "http://")
+	n, err := Given(t.Context(), "127.0.0.1:1", admin, 0)
+	if err != nil || n.About.PID != 42 || n.Own() {
+		t.Fatalf("%+v, %v", n, err)
+	}
+	if err := n.Kill(); !errors.Is(err, errNotOwn) {
+		t.Errorf("kill: %v", err)
+	}
+	if err := n.Start(t.Context()); !errors.Is(err, errNotOwn) {
+		t.Errorf("start: %v", err)
+	}
+	if err := n.Close(); err != nil {
+		t.Error(err)
+	}
+	ready = http.StatusServiceUnavailable
+	if _, err := Given(t.Context(), "127.0.0.1:1", admin, 7); err == nil {
+		t.Error("a node that is not ready is measured")
+	}
+}
