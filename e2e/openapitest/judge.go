@@ -132,6 +132,7 @@ func inWords(c *Call, p Problem, x *Exchange) bool {
 		"renewToken":   {"user: must not be empty", "password: must be given"},
 		"ack":          {"seq: it is beyond"},
 		"listMessages": {"after: it is beyond"},
+		"listen":       {"Last-Event-ID: it is beyond"},
 		"block":        {"user: one cannot block oneself"},
 		"unblock":      {"user: one cannot block oneself"},
 		"connect":      {"Upgrade: ", "Connection: ", "Sec-WebSocket-Key: ", "Sec-WebSocket-Version: "}, // RFC 6455's, which OpenAPI has no parameters for
