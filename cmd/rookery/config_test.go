@@ -169,7 +169,7 @@ func TestConnectionsKeepToDescriptors(t *testing.T) {
 		descriptors uint64
 		wanted, got int
 	}{
-		{20_000, 0, 17_440}, {20_000, 100, 100}, {20_000, 50_000, 17_440}, {600, 0, 300}, {0, 0, 0}, {0, 7, 7}, {1 << 40, 0, 0},
+		{20_000, 0, 19_488}, {20_000, 100, 100}, {20_000, 50_000, 19_488}, {600, 0, 300}, {0, 0, 0}, {0, 7, 7}, {1 << 40, 0, 0},
 	} {
 		if got := connections(c.descriptors, c.wanted); got != c.got {
 			t.Errorf("of %d descriptors, %d wanted: %d, want %d", c.descriptors, c.wanted, got, c.got)

@@ -13,7 +13,6 @@ import (
 
 	"github.com/rookery-im/rookery/cmd/rookery/node"
 	"github.com/rookery-im/rookery/cmd/rookery/settings"
-	"github.com/rookery-im/rookery/internal/limits"
 )
 
 // serve runs a node until the context ends, then drains it.
@@ -67,7 +66,7 @@ func logger(w io.Writer, c settings.Config) *slog.Logger {
 // descriptors allow with some left for files and for requests. Wanting 0 is
 // wanting what they allow; 0, no bound, where there is no limit of descriptors.
 func connections(descriptors uint64, wanted int) int {
-	const reserve = 512 + limits.Lobby
+	const reserve = 512
 	if descriptors == 0 || descriptors > math.MaxInt32 {
 		return wanted
 	}

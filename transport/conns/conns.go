@@ -77,6 +77,9 @@ func New(cfg Config, h Handler) (*Conns, error) {
 		lobby:   newLobby(limits.Lobby, limits.LobbyPerAddress, limits.Bodies, cfg.Metrics.drops.WithLabelValues(dropLobby)),
 		guests:  newGuests(cfg.Unauthenticated, cfg.Handshakes),
 	}
+	if cfg.Conns > 0 {
+		c.lobby.room = func() int { return cfg.Conns - c.Len() }
+	}
 	loop, err := poll.New(cfg.Poll, carried{c})
 	if err != nil {
 		return nil, fmt.Errorf("conns: %w", err)

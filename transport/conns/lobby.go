@@ -27,6 +27,7 @@ import (
 type lobby struct {
 	// Immutable.
 	most, ofAddress, bodies int
+	room                    func() int // descriptors that WebSockets leave; nil: no matter
 	evicted                 prometheus.Counter
 
 	mu     sync.Mutex
@@ -131,7 +132,7 @@ func (l *lobby) wait(v *visitor, bytes int) (victims []*visitor) {
 			}
 		}
 	}
-	for l.queue.Len() > l.most {
+	for l.queue.Len() > l.mostLocked() {
 		victims = append(victims, l.forgetLocked(l.queue.Front()))
 	}
 	for e := l.queue.Front(); e != nil && l.held > l.bodies; {
@@ -142,6 +143,19 @@ func (l *lobby) wait(v *visitor, bytes int) (victims []*visitor) {
 		e = next
 	}
 	return victims
+}
+
+// lobbyMin may stand in the lobby however few descriptors are left.
+const lobbyMin = 128
+
+// mostLocked is how many may stand: fewer where descriptors run short, since
+// the log and the store need some as well.
+func (l *lobby) mostLocked() int {
+	if l.room == nil {
+		return l.most
+	}
+	served := len(l.all) - l.queue.Len()
+	return min(l.most, max(l.room()-served, lobbyMin))
 }
 
 func (l *lobby) forgetLocked(e *list.Element) *visitor {

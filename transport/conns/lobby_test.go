@@ -143,6 +143,40 @@ func TestLobby(t *testing.T) {
 	h.gone(slow[2])
 }
 
+// Few may stand there when WebSockets and requests have the descriptors.
+func TestLobbyLeavesDescriptors(t *testing.T) {
+	l := newLobby(1000, 1000, 1<<20, prometheus.NewCounter(prometheus.CounterOpts{}))
+	left := 500
+	l.room = func() int { return left }
+	ends := make([]net.Conn, 0, 800)
+	t.Cleanup(func() {
+		for _, c := range ends {
+			_ = c.Close()
+		}
+	})
+	visit := func() *visitor {
+		a, b := net.Pipe()
+		ends = append(ends, a, b)
+		return l.enter(a)
+	}
+	for range 100 {
+		if v := visit(); !l.serve(v) {
+			t.Fatal("gone at once")
+		}
+	}
+	for range 600 {
+		visit()
+	}
+	if n := l.queue.Len(); n != 400 {
+		t.Errorf("%d stand, of 500 less 100 that are served", n)
+	}
+	left = 0
+	visit()
+	if n := l.queue.Len(); n != lobbyMin {
+		t.Errorf("%d stand where nothing is left", n)
+	}
+}
+
 // One address has a part of it, and drives out only its own.
 func TestLobbyOfOneAddress(t *testing.T) {
 	h := newHall(t, 100, 2, 1<<20)
