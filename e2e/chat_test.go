@@ -120,36 +120,44 @@ func register(t *testing.T, s *server, user, password string) {
 	}
 }
 
-// sendAs sends a text by REST, with whatever bytes.
-func sendAs(t *testing.T, s *server, user, password, to, text string) {
+// postJSON posts a body and reads the answer.
+func postJSON(t *testing.T, s *server, path, token string, body, answer any) {
 	t.Helper()
-	post := func(path, token string, body any, answer any) {
-		t.Helper()
-		b, err := json.Marshal(body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.url(path), bytes.NewReader(b))
-		if err != nil {
-			t.Fatal(err)
-		}
-		req.Header.Set("Content-Type", "application/json")
-		req.Header.Set("Authorization", "Bearer "+token)
-		resp, err := http.DefaultClient.Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer resp.Body.Close()
-		if resp.StatusCode >= 300 {
-			t.Fatalf("POST %s: %s", path, resp.Status)
-		}
-		if err := json.NewDecoder(resp.Body).Decode(answer); err != nil {
-			t.Fatal(err)
-		}
+	b, err := json.Marshal(body)
+	if err != nil {
+		t.Fatal(err)
 	}
-	var login struct{ Token string }
-	post("/v1/devices", "", map[string]string{"user": user, "password": password, "deviceName": "curl"}, &login)
-	post("/v1/messages", login.Token, map[string]any{
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.url(path), bytes.NewReader(b))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Authorization", "Bearer "+token)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode >= 300 {
+		t.Fatalf("POST %s: %s", path, resp.Status)
+	}
+	if err := json.NewDecoder(resp.Body).Decode(answer); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// login links another device and gives its token.
+func login(t *testing.T, s *server, user, password string) string {
+	t.Helper()
+	var made struct{ Token string }
+	postJSON(t, s, "/v1/devices", "", map[string]string{"user": user, "password": password, "deviceName": "curl"}, &made)
+	return made.Token
+}
+
+// sendAs sends a text by REST, with whatever bytes.
+func sendAs(t *testing.T, s *server, token, to, text string) {
+	t.Helper()
+	postJSON(t, s, "/v1/messages", token, map[string]any{
 		"id": "01935b3e-7c1a-7000-8000-5a3f1c9d2e41", "to": map[string]string{"user": to}, "payload": []byte(text),
 	}, &struct{}{})
 }
@@ -234,7 +242,7 @@ func TestChat(t *testing.T) {
 
 	// A stranger's escape sequences do nothing here.
 	register(t, s, "mallory", "1234567890")
-	sendAs(t, s, "mallory", "1234567890", "bob", "\x1b[2J\x1b[H\x1b]0;pwned\a\x1b[31mevil\x1b[0m \u202etxt.exe\u202c \u009b2J\x07 日本語 👩‍👩‍👧 e\u0301\r\nfake: line")
+	sendAs(t, s, login(t, s, "mallory", "1234567890"), "bob", "\x1b[2J\x1b[H\x1b]0;pwned\a\x1b[31mevil\x1b[0m \u202etxt.exe\u202c \u009b2J\x07 日本語 👩‍👩‍👧 e\u0301\r\nfake: line")
 	bob.shows(`mallory +1 │`)
 	bob.typed("/to mallory")
 	bob.key("Enter")
@@ -298,11 +306,12 @@ func TestChat(t *testing.T) {
 // kill sends a signal to the chat in a pane, not to the shell around it.
 func kill(t *testing.T, p *pane, sig syscall.Signal) {
 	t.Helper()
-	out, err := exec.Command("pgrep", "-P", p.is("#{pane_pid}")).Output()
+	shell := p.is("#{pane_pid}")
+	children, err := os.ReadFile(filepath.Join("/proc", shell, "task", shell, "children"))
 	if err != nil {
 		t.Fatalf("find the chat in %s: %v", p.name, err)
 	}
-	pid, err := strconv.Atoi(strings.TrimSpace(string(out)))
+	pid, err := strconv.Atoi(strings.TrimSpace(string(children)))
 	if err != nil {
 		t.Fatal(err)
 	}

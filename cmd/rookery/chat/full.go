@@ -27,6 +27,8 @@ type fullScreen struct {
 	view  screen.View
 	focus talk.Sight // AtNewest where the terminal has the focus, or does not say
 	until time.Time  // when a calm notice goes; zero: with the next key
+	drawn tea.View
+	at    time.Time // when it was drawn
 }
 
 // tick is once a second: countdowns, and what ceases by itself.
@@ -331,8 +333,20 @@ func (f *fullScreen) notify(s string, u screen.Urgency) {
 	}
 }
 
-// View draws the screen.
+// drawEvery is how often the screen is drawn while what waited pours in.
+const drawEvery = 50 * time.Millisecond
+
+// View is the screen. Bubble Tea asks for it after each message.
 func (f *fullScreen) View() tea.View {
+	if f.model.Link.State == talk.CatchingUp && f.view.Now.Sub(f.at) < drawEvery {
+		return f.drawn // Drained changes the state, so the last one is drawn
+	}
+	f.drawn, f.at = f.draw(), f.view.Now
+	return f.drawn
+}
+
+// draw draws it.
+func (f *fullScreen) draw() tea.View {
 	v := f.view
 	v.Input = strings.Split(f.input.View(), "\n")
 	if c := f.input.Cursor(); c != nil {

@@ -103,7 +103,7 @@ func (d *door) registerQuietly(ctx context.Context, a account) error {
 
 // welcome is the very first time.
 func (d *door) welcome(ctx context.Context, server string) (account, error) {
-	d.say("Rookery chat, on %s\n\nNew here? Pick a name, such as alice or +4915112345678. Been here before? Give yours.", server)
+	d.say("Rookery chat, on %s\n\nNew here? Pick a name, such as alice or +4915112345678.\nBeen here before? Give yours.", server)
 	for {
 		name, err := d.console.ask(ctx, "Name", "")
 		if err != nil {
@@ -120,7 +120,7 @@ func (d *door) welcome(ctx context.Context, server string) (account, error) {
 		}
 		err = d.introduce(ctx, a)
 		if errors.Is(err, client.ErrAlreadyExists) {
-			d.say("The name %s is taken. Pick another; or, if it is yours, give it again and say that it is not new.", name)
+			d.say("The name %s is taken. Pick another.\nOr, if it is yours, give it again and say that it is not new.", name)
 			continue
 		}
 		return a, err
@@ -264,12 +264,10 @@ func (d *door) open(ctx context.Context, a account) (*client.Client, error) {
 
 func whyAgain(err error, tried bool) string {
 	switch {
-	case errors.Is(err, client.ErrUnlinked):
-		return "This device was unlinked; the password links it anew."
-	case tried:
+	case tried && !errors.Is(err, client.ErrUnlinked):
 		return "There is no such name with that password."
 	default:
-		return "The login has run out."
+		return "The login has run out, or this device was unlinked. The password mends both."
 	}
 }
 

@@ -120,7 +120,7 @@ func CheckPeer(peer string) error {
 func checkLetters(id string) error {
 	for _, r := range id {
 		if !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || slices.Contains([]rune("+-_.@"), r)) {
-			return fmt.Errorf("a name is made of letters without accents, digits and + - _ . @, not of %q", r)
+			return fmt.Errorf("a name is made of a-z, A-Z, 0-9 and + - _ . @, not of %q", r)
 		}
 	}
 	return nil

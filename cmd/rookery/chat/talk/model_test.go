@@ -275,7 +275,7 @@ func TestCommands(t *testing.T) {
 		{"/to bob", Command{Name: "to", To: "bob"}, ""},
 		{"/to @bob", Command{Name: "to", To: "bob"}, ""},
 		{"/to", Command{}, "needs a name"},
-		{"/to b\x1bob", Command{}, "letters"},
+		{"/to b\x1bob", Command{}, "made of"},
 		{"/etc/passwd", Command{}, "no command"},
 		{"/q", Command{Name: "quit"}, ""},
 		{"/quit now", Command{}, "takes nothing"},
