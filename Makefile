@@ -77,6 +77,11 @@ mutants: ## prove that the bugs put in on purpose are caught
 e2e: build e2e/agents/node_modules ## the real binary, other people's clients, and kill -9
 	go test -tags e2e -count=1 -timeout 20m $(E2E_FLAGS) ./e2e
 
+.PHONY: torture
+torture: build ## the faults of the end-to-end tests, for an hour or two (root, /dev/fuse)
+	E2E_ROUNDS=1000 E2E_CUTS=3000 E2E_FLIPS=3000 E2E_DISK_ROUNDS=25 E2E_PAUSE=30 \
+	go test -tags e2e -count=1 -timeout 4h -v $(E2E_FLAGS) -run 'Crashes|PowerCuts|Disk|Paused|Flips' ./e2e
+
 e2e/agents/node_modules: e2e/agents/package-lock.json
 	npm --prefix e2e/agents ci --no-audit --no-fund
 	@touch $@

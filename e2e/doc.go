@@ -13,4 +13,9 @@
 //     against a recorded session; and the same by lines through pipes.
 //   - TestCrashes: kill -9, again and again, while devices send, read, ack and
 //     reconnect; package history judges what the clients saw.
+//   - TestPowerCuts, TestDiskFails, TestSlowDisk, TestPausedProcess, TestFlips:
+//     the same judge over a disk that forgets, fills up, fails, is slow and
+//     changes bits (package faultfs, by FUSE), and over a process that stood still.
+//
+// `make torture` runs the last two lines for much longer.
 package e2e

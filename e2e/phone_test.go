@@ -5,6 +5,7 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -230,6 +231,9 @@ func (p *phone) hear(f *frame) error {
 }
 
 func (p *phone) refused(e *errorFrame) error {
+	if e.ID == "" && e.Code == "unavailable" && e.Retryable {
+		return errors.New("an ack or a read was refused for now: said again on the next connection")
+	}
 	if e.ID == "" || !e.Retryable {
 		p.problem("%s: unexpected error %+v", p.me, e)
 		return nil

@@ -18,7 +18,7 @@ import (
 // Badger's mapped files, everywhere. What was acknowledged is there all the same.
 // E2E_CUTS makes it longer, E2E_SEED replays the choices.
 func TestPowerCuts(t *testing.T) {
-	cuts := envInt(t, "E2E_CUTS", 40)
+	cuts := envInt(t, "E2E_CUTS", 200)
 	d, disk := onFaultDisk(t)
 	stop := d.action()
 	for round := range cuts {

@@ -186,6 +186,15 @@ func (s *server) restart() {
 	s.waitReady()
 }
 
+// logged is what the server has said so far.
+func (s *server) logged() string {
+	text, err := os.ReadFile(s.log.Name())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return string(text)
+}
+
 func (s *server) showLog() {
 	text, err := os.ReadFile(s.log.Name())
 	if err != nil {

@@ -344,6 +344,47 @@ func (d *Disk) changeLocked(m metadata) {
 	d.journal = append(d.journal, m)
 }
 
+// Clone is a copy with another seed, without faults. Nothing may be mounted.
+func (d *Disk) Clone(seed uint64) *Disk {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	c := New(seed)
+	c.capacity, c.last = d.capacity, d.last
+	copies := map[*inode]*inode{}
+	c.root = d.root.clone(copies)
+	for _, m := range d.journal {
+		m.of, m.what = m.of.clone(copies), m.what.clone(copies)
+		c.journal = append(c.journal, m)
+	}
+	return c
+}
+
+func (i *inode) clone(copies map[*inode]*inode) *inode {
+	if i == nil || copies[i] != nil {
+		return copies[i]
+	}
+	c := *i
+	copies[i] = &c
+	c.pages, c.synced, c.dirty = maps.Clone(i.pages), maps.Clone(i.synced), maps.Clone(i.dirty)
+	for n := range i.dirty { // written to in place
+		own := *i.pages[n]
+		c.pages[n] = &own
+	}
+	c.names, c.syncedNames = cloneNames(i.names, copies), cloneNames(i.syncedNames, copies)
+	return &c
+}
+
+func cloneNames(names map[string]*inode, copies map[*inode]*inode) map[string]*inode {
+	if names == nil {
+		return nil
+	}
+	out := map[string]*inode{}
+	for name, i := range names {
+		out[name] = i.clone(copies)
+	}
+	return out
+}
+
 // Flip changes one bit of a file, durably, and says where: path is of folders
 // and file, from the root. It returns false where the file is empty or missing.
 func (d *Disk) Flip(path []string, at int64, bit uint) bool {
@@ -356,6 +397,32 @@ func (d *Disk) Flip(path []string, at int64, bit uint) bool {
 	i.writable(at / pageSize)[at%pageSize] ^= 1 << (bit % 8)
 	d.syncLocked(i)
 	return true
+}
+
+// Cut shortens a file, durably.
+func (d *Disk) Cut(path []string, size int64) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	i := d.findLocked(path)
+	if i == nil || i.folder() || size >= i.size {
+		return false
+	}
+	d.resizeLocked(i, size)
+	d.syncLocked(i)
+	return true
+}
+
+// InUse says whether the byte's sector holds anything but zeros.
+func (d *Disk) InUse(path []string, at int64) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	i := d.findLocked(path)
+	if i == nil || i.folder() || i.pages[at/pageSize] == nil {
+		return false
+	}
+	from := at % pageSize / sector * sector
+	var zeros [sector]byte
+	return [sector]byte(i.pages[at/pageSize][from:from+sector]) != zeros
 }
 
 func (d *Disk) findLocked(path []string) *inode {

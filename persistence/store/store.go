@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 
 	"github.com/dgraph-io/badger/v4"
 
@@ -78,6 +79,11 @@ func Open(cfg Config) (*Store, error) {
 	}
 	db, err := badger.OpenManaged(cfg.badger())
 	if err != nil {
+		// What it reads was verified before, but for the key registry.
+		var errno syscall.Errno
+		if !errors.As(err, &errno) {
+			err = fmt.Errorf("%w: %s or another file does not check: %w", ErrDamaged, badger.KeyRegistryFileName, err)
+		}
 		return nil, fmt.Errorf("store: open %s: %w", cfg.Dir, err)
 	}
 	s := &Store{

@@ -1,0 +1,398 @@
+//go:build e2e && linux
+
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/rookery-im/rookery/e2e/faultfs"
+	"github.com/rookery-im/rookery/e2e/history"
+)
+
+// A disk that is full, or fails, for a while: the node refuses, stays up, says so
+// in /readyz, and serves again once the disk is well; without a restart, but where
+// a sync of Badger's files failed. Nothing acknowledged is lost, then or over a
+// power cut right after.
+func TestDiskFails(t *testing.T) {
+	inLog := func(name string) bool { return strings.HasSuffix(name, ".seg") || name == "LOG" }
+	inStore := func(name string) bool { return !inLog(name) }
+	for _, c := range []struct {
+		name    string
+		begin   func(*faultDisk)
+		restart bool
+	}{
+		{"no-room", func(f *faultDisk) { f.SetCapacity(f.Used() + 1<<20) }, false},
+		{"log-sync", fails(faultfs.Sync, inLog, syscall.EIO), false},
+		{"log-write", fails(faultfs.Write, inLog, syscall.EIO), false},
+		{"log-write-no-room", fails(faultfs.Write, inLog, syscall.ENOSPC), false},
+		{"store-sync", fails(faultfs.Sync, inStore, syscall.EIO), true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d, disk := onFaultDisk(t)
+			stop := d.action()
+			for round := range envInt(t, "E2E_DISK_ROUNDS", 2) {
+				d.server.kill()
+				d.server.extra = []string{"--checkpoint-every", "200ms"}
+				d.server.restart()
+				d.talkUntil("something is sent", d.more(&d.count.sents))
+				c.begin(disk)
+				d.talkUntil("the node is not ready", func() bool { return d.status("/readyz") == http.StatusServiceUnavailable })
+				if d.status("/healthz") != http.StatusOK || !d.server.alive() {
+					t.Fatal("the node did not stay up")
+				}
+				disk.mend()
+				if c.restart {
+					d.server.kill()
+					d.server.restart()
+				}
+				d.server.waitReady()
+				d.talkUntil("something is sent again", d.more(&d.count.sents))
+				d.judge(fmt.Sprintf("round %d", round), history.Safety)
+				d.life(round) // and a checkpoint, or several
+				d.server.kill()
+				disk.cut(faultfs.Some)
+				d.server.restart()
+				d.judge(fmt.Sprintf("cut %d", round), history.Safety)
+			}
+			d.settle()
+			stop()
+			d.judge("at rest", history.Complete)
+		})
+	}
+}
+
+// fails makes an operation fail on some files.
+func fails(op faultfs.Op, on func(name string) bool, errno syscall.Errno) func(*faultDisk) {
+	return func(f *faultDisk) {
+		f.SetFault(func(o faultfs.Op, name string) syscall.Errno {
+			if o == op && on(name) {
+				return errno
+			}
+			return 0
+		})
+	}
+}
+
+// mend ends whatever is wrong with the disk.
+func (f *faultDisk) mend() {
+	f.SetFault(nil)
+	f.SetCapacity(0)
+}
+
+// more says whether a counter has grown since it was called.
+func (d *director) more(counter *atomic.Int64) func() bool {
+	was := counter.Load()
+	return func() bool { return counter.Load() > was }
+}
+
+// talkUntil gives the phones something to say until it is so.
+func (d *director) talkUntil(what string, is func() bool) {
+	d.t.Helper()
+	eventually(d.t, what, func() error {
+		for _, p := range d.phones {
+			p.more(1)
+		}
+		if !is() {
+			return errors.New("not yet")
+		}
+		return nil
+	})
+}
+
+func (d *director) status(path string) int {
+	response, err := http.Get(d.server.url(path))
+	if err != nil {
+		return 0
+	}
+	response.Body.Close()
+	return response.StatusCode
+}
+
+// Each sync takes 300 ms, then one takes as long as a dying disk's: what is sent
+// is late and nothing else, and a ping is answered all the while.
+func TestSlowDisk(t *testing.T) {
+	d, disk := onFaultDisk(t)
+	stop := d.action()
+	slow := atomic.Int64{}
+	slow.Store(int64(300 * time.Millisecond))
+	disk.SetFault(func(op faultfs.Op, name string) syscall.Errno {
+		if op == faultfs.Sync && strings.HasSuffix(name, ".seg") {
+			wait := time.NewTimer(time.Duration(slow.Load()))
+			<-wait.C
+		}
+		return 0
+	})
+	worst := pingsWhile(t, d.server, func() {
+		d.life(0)
+		slow.Store(int64(3 * time.Second))
+		sents := d.count.sents.Load()
+		for _, p := range d.phones {
+			p.more(2)
+		}
+		d.await("sents", &d.count.sents, sents+1)
+	})
+	disk.mend()
+	if worst > time.Second {
+		t.Errorf("a ping waited %v for the disk", worst)
+	}
+	t.Logf("the slowest of all pings took %v", worst)
+	d.judge("slow", history.Safety)
+	d.settle()
+	stop()
+	d.judge("at rest", history.Complete)
+}
+
+// pingsWhile says how long the slowest ping took while f ran.
+func pingsWhile(t *testing.T, s *server, f func()) time.Duration {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	conn, _, err := websocket.Dial(ctx, s.ws(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.CloseNow()
+	token := login(t, s, "pinger")
+	if err := conn.Write(ctx, websocket.MessageText, []byte(helloText(token, 0))); err != nil {
+		t.Fatal(err)
+	}
+	reading := conn.CloseRead(ctx)
+	worst := make(chan time.Duration, 1)
+	go func() {
+		var most time.Duration
+		for ctx.Err() == nil {
+			began := time.Now()
+			if conn.Ping(reading) != nil {
+				break
+			}
+			most = max(most, time.Since(began))
+			pause := time.NewTimer(10 * time.Millisecond)
+			<-pause.C
+		}
+		worst <- most
+	}()
+	f()
+	cancel()
+	return <-worst
+}
+
+// login makes an account with one device and returns its token.
+func login(t *testing.T, s *server, user string) string {
+	t.Helper()
+	d := &director{t: t, server: s}
+	d.post("/v1/users", map[string]any{"user": user, "name": user, "password": password})
+	var device struct {
+		Token string `json:"token"`
+	}
+	if err := json.Unmarshal(d.post("/v1/devices", map[string]any{"user": user, "password": password, "deviceName": "one"}), &device); err != nil {
+		t.Fatal(err)
+	}
+	return device.Token
+}
+
+// A process that was stopped for a while goes on as if nothing had been.
+func TestPausedProcess(t *testing.T) {
+	d, _ := onFaultDisk(t)
+	stop := d.action()
+	d.life(0)
+	pid := d.server.process.Process
+	if err := pid.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	pause := time.NewTimer(time.Duration(envInt(t, "E2E_PAUSE", 6)) * time.Second)
+	<-pause.C
+	if err := pid.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	d.talkUntil("something is sent again", d.more(&d.count.sents))
+	d.judge("after the pause", history.Safety)
+	d.settle()
+	stop()
+	d.judge("at rest", history.Complete)
+}
+
+// One flipped bit, or a file cut short, anywhere: the node names it and does not
+// start, or says that it cannot read, or everything is there unchanged. Nothing is
+// ever missing without a word.
+func TestFlips(t *testing.T) {
+	flips := envInt(t, "E2E_FLIPS", 100)
+	seed := envSeed(t)
+	random := rand.New(rand.NewPCG(seed, 1))
+	f := &faultDisk{Disk: faultfs.New(seed), t: t, dir: t.TempDir()}
+	f.mount()
+	t.Cleanup(func() {
+		if err := f.unmount(); err != nil {
+			t.Error(err)
+		}
+	})
+	s := newServerIn(t, filepath.Join(f.dir, "data"), "--checkpoint-every", "300ms")
+	s.start()
+	s.waitReady()
+	kept := keepMessages(t, s)
+	s.kill()
+	f.cut(faultfs.Everything)
+
+	undamaged, outcomes := f.Disk, map[string]int{}
+	s.args = append(s.args, "--checkpoint-every", "10m")
+	for range flips {
+		if err := f.unmount(); err != nil {
+			t.Fatal(err)
+		}
+		f.Disk = undamaged.Clone(random.Uint64())
+		what := damage(f.Disk, random)
+		f.mount()
+		outcome := kept.look(t, s, what)
+		outcomes[outcome]++
+		if outcome == "" {
+			t.Errorf("%s: messages are missing, and nobody said so", what)
+		}
+		if s.alive() {
+			s.kill()
+		}
+		f.PowerCut(faultfs.Everything)
+	}
+	t.Logf("%d flips and cuts: %v", flips, outcomes)
+	if outcomes["refused"] == 0 || outcomes["unchanged"] == 0 {
+		t.Error("every one ended alike: nothing was proved")
+	}
+}
+
+// damage flips a bit, or cuts a file short, where there is something, mostly;
+// files are chosen alike, however large they are.
+func damage(d *faultfs.Disk, random *rand.Rand) string {
+	files := slices.DeleteFunc(d.Files(), func(f faultfs.File) bool { return f.Size == 0 })
+	for {
+		f := files[random.IntN(len(files))]
+		at, bit := random.Int64N(f.Size), uint(random.IntN(8))
+		if !d.InUse(f.Path, at) && random.IntN(50) > 0 {
+			continue
+		}
+		if random.IntN(4) == 0 {
+			if d.Cut(f.Path, at) {
+				return fmt.Sprintf("%s cut to %d bytes", strings.Join(f.Path, "/"), at)
+			}
+		} else if d.Flip(f.Path, at, bit) {
+			return fmt.Sprintf("bit %d of byte %d of %s", bit, at, strings.Join(f.Path, "/"))
+		}
+	}
+}
+
+// keptMessages are what an account that is never connected has to find.
+type keptMessages struct {
+	token  string
+	bodies []string
+}
+
+// keepMessages stores some, over several checkpoints and after the last.
+func keepMessages(t *testing.T, s *server) *keptMessages {
+	t.Helper()
+	sender := login(t, s, "alice")
+	k := &keptMessages{token: login(t, s, "bob")}
+	for i := range 120 {
+		body := fmt.Sprintf(`{"id":"01935b3e-0000-7000-8000-%012d","to":{"user":"bob"},"payload":"%s"}`, i+1,
+			strings.Repeat(fmt.Sprintf("%04d", i), 1+i*i%300))
+		if _, err := k.call(s, "POST", "/v1/messages", sender, body); err != nil {
+			t.Fatal(err)
+		}
+		if i%40 == 39 { // a checkpoint comes in between
+			pause := time.NewTimer(400 * time.Millisecond)
+			<-pause.C
+		}
+	}
+	for i := range 5 {
+		if _, err := k.call(s, "POST", "/v1/messages", sender,
+			fmt.Sprintf(`{"id":"01935b3e-0000-7000-8000-%012d","to":{"user":"bob"},"payload":"bGFzdA=="}`, i+500)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var err error
+	if k.bodies, err = k.list(s); err != nil || len(k.bodies) != 125 {
+		t.Fatalf("%d messages, %v", len(k.bodies), err)
+	}
+	return k
+}
+
+func (k *keptMessages) list(s *server) ([]string, error) {
+	answer, err := k.call(s, "GET", "/v1/messages?limit=256", k.token, "")
+	if err != nil {
+		return nil, err
+	}
+	var page struct{ Messages []json.RawMessage }
+	if err := json.Unmarshal(answer, &page); err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, m := range page.Messages {
+		out = append(out, string(m))
+	}
+	return out, nil
+}
+
+func (k *keptMessages) call(s *server, method, path, token, body string) ([]byte, error) {
+	request, err := http.NewRequest(method, s.url(path), strings.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	request.Header.Set("Authorization", "Bearer "+token)
+	request.Header.Set("Content-Type", "application/json")
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return nil, err
+	}
+	defer response.Body.Close()
+	answer, err := io.ReadAll(response.Body)
+	if err != nil {
+		return nil, err
+	}
+	if response.StatusCode/100 != 2 {
+		return nil, fmt.Errorf("%s %s: %s %s", method, path, response.Status, answer)
+	}
+	return answer, nil
+}
+
+// look starts the server and says what it makes of its data: refused (it ended
+// and said damaged), unavailable (it runs and does not serve this), unchanged;
+// nothing where it serves something else.
+func (k *keptMessages) look(t *testing.T, s *server, what string) string {
+	t.Helper()
+	mark := s.logged()
+	s.start()
+	var got []string
+	var failed error
+	deadline := time.Now().Add(patience)
+	for time.Now().Before(deadline) && s.alive() {
+		if got, failed = k.list(s); failed == nil {
+			if slices.Equal(got, k.bodies) {
+				return "unchanged"
+			}
+			return ""
+		}
+		if said := s.logged()[len(mark):]; strings.Contains(said, "damaged") && strings.Contains(failed.Error(), "503") {
+			return "unavailable"
+		}
+		tick := time.NewTimer(20 * time.Millisecond)
+		<-tick.C
+	}
+	said := s.logged()[len(mark):]
+	for _, word := range []string{"damaged", "is missing", "lost", "the format is newer"} {
+		if !s.alive() && strings.Contains(said, word) {
+			return "refused"
+		}
+	}
+	t.Errorf("%s: neither served nor refused by name: %v\n%s", what, failed, said)
+	return "unnamed"
+}
