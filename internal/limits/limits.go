@@ -48,7 +48,7 @@ const (
 )
 
 // Clients without a WebSocket. What waits is not among the requests served at
-// once; each costs a goroutine and its buffers, some 20 kB.
+// once; each costs a goroutine and its buffers, 30 to 50 kB.
 const (
 	PollWait          = time.Minute // the longest wait of a long poll
 	Parked            = 4096        // long polls of a node

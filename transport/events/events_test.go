@@ -17,8 +17,6 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
-
-	nodepb "github.com/rookery-im/rookery/proto/rookery/node/v1"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -42,7 +40,6 @@ type world struct {
 	hellos  map[uint64]Hello
 	answer  func(id uint64, h Hello) // what the sessions do with one opened
 	expires time.Duration
-	fault   *nodepb.Fault
 }
 
 func newWorld(t *testing.T, change func(*Config)) *world {
@@ -344,7 +341,9 @@ func TestStreamEndsWithItsToken(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 		w.round()
-		<-end
+		if err := <-end; err != nil {
+			t.Error(err)
+		}
 		if took := time.Since(start); took != 45*time.Second || !strings.HasSuffix(text.String(), "event: close\ndata: {\"code\":4101,\"reason\":\"the token has expired\"}\n\n") {
 			t.Errorf("after %v: %s", took, text)
 		}
@@ -532,7 +531,9 @@ func TestLoopThatHasEnded(t *testing.T) {
 		if err := w.server.Close(); err != nil {
 			t.Error(err)
 		}
-		<-end
+		if err := <-end; err == nil {
+			t.Error("the stream ended as if it were whole")
+		}
 		synctest.Wait()
 		if w.seated() != 0 {
 			t.Error("the stream goes on")
