@@ -10,6 +10,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -107,6 +109,8 @@ func (n *node) start() {
 	defer log.Close()
 	cmd := exec.Command(n.path, n.args...)
 	cmd.Stdout, cmd.Stderr = log, log
+	// The variables of these tests are no settings of the server's.
+	cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "ROOKERY_") })
 	if err := cmd.Start(); err != nil {
 		n.t.Fatal(err)
 	}
