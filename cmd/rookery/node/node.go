@@ -87,7 +87,7 @@ func Start(cfg Config) (*Node, error) {
 		return nil, err
 	}
 	n := &Node{
-		cfg: cfg, registry: prometheus.NewRegistry(), clock: newClock(cfg.Log), shards: map[uint32]*host.Shard{},
+		cfg: cfg, registry: prometheus.NewRegistry(), clock: newClock(now(), cfg.Log), shards: map[uint32]*host.Shard{},
 		router: &router{}, stop: make(chan struct{}), done: make(chan struct{}),
 	}
 	n.readiness.Store(&readiness{errNotLeading})
