@@ -9,13 +9,20 @@ ADMIN  ?= 127.0.0.1:9090
 GOLANGCI_VERSION  := v2.15.0
 BUF_VERSION       := v1.75.0
 PROTOC_GEN_GO_VERSION := v1.36.12
+BENCHSTAT_VERSION := v0.0.0-20260908200009-22c9c6c9d4da
 
 TOOLS    := $(CURDIR)/bin/tools
 GOLANGCI := $(TOOLS)/golangci-lint-$(GOLANGCI_VERSION)
 # buf finds its plugin by name, so every version of the generators has a folder of its own.
 GENERATORS := $(TOOLS)/buf-$(BUF_VERSION)-$(PROTOC_GEN_GO_VERSION)
 
+BENCHSTAT := $(TOOLS)/benchstat-$(BENCHSTAT_VERSION)
+
 FUZZTIME ?= 10000x
+BASE     ?= HEAD
+COUNT    ?= 6
+BENCH    ?= .
+PACKAGES ?=
 E2E_FLAGS ?=
 
 .DEFAULT_GOAL := help
@@ -73,6 +80,10 @@ fuzz-short: ## every fuzzer for a moment (FUZZTIME=10000x)
 mutants: ## prove that the bugs put in on purpose are caught
 	.ci/mutants
 
+.PHONY: bench-compare
+bench-compare: $(BENCHSTAT) ## Go benchmarks of this tree against BASE=rev (BENCH=regexp PACKAGES="./a ./b")
+	.ci/bench-compare $(BENCHSTAT) $(BASE) $(COUNT) '$(BENCH)' $(PACKAGES)
+
 .PHONY: e2e
 e2e: build e2e/agents/node_modules ## the real binary, other people's clients, and kill -9
 	go test -tags e2e -count=1 -timeout 20m $(E2E_FLAGS) ./e2e
@@ -94,3 +105,7 @@ $(GENERATORS):
 	GOBIN=$@.part go install github.com/bufbuild/buf/cmd/buf@$(BUF_VERSION)
 	GOBIN=$@.part go install google.golang.org/protobuf/cmd/protoc-gen-go@$(PROTOC_GEN_GO_VERSION)
 	mv $@.part $@
+
+$(BENCHSTAT):
+	GOBIN=$(TOOLS) go install golang.org/x/perf/cmd/benchstat@$(BENCHSTAT_VERSION)
+	mv $(TOOLS)/benchstat $@

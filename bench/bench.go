@@ -298,6 +298,7 @@ func (o *options) probeDisk(ctx context.Context, p Program, dir string) (*probed
 	if err != nil {
 		return nil, err
 	}
+	began := time.Now()
 	h, err := machine.ProbeDisk(ctx, dir, o.probe)
 	if err != nil {
 		return nil, err
@@ -306,7 +307,7 @@ func (o *options) probeDisk(ctx context.Context, p Program, dir string) (*probed
 	if err != nil {
 		return nil, err
 	}
-	seen := &probed{h, (after.Busy - before.Busy).Seconds() / o.probe.Seconds()}
+	seen := &probed{h, (after.Busy - before.Busy).Seconds() / time.Since(began).Seconds()}
 	fmt.Fprintf(p.Err, "disk: 4 KiB are durable in %.2f ms (p50), %.2f ms (p99), %.2f cores busy\n",
 		latency.Millis(h.Quantile(50)), latency.Millis(h.Quantile(99)), seen.busy)
 	return seen, nil

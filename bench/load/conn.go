@@ -159,6 +159,9 @@ func (e *Engine) lose(i int, why error) {
 			e.wanted--
 			return
 		}
+		if len(e.losses) < lossesMax {
+			e.losses = append(e.losses, fmt.Sprintf("%s: %v", e.name(i), why))
+		}
 	} else {
 		e.retries++
 		if !e.connect.Return {

@@ -22,6 +22,7 @@ const (
 	tick        = 10 * time.Millisecond // of what is looked at now and then
 	quiet       = 100 * time.Millisecond
 	problemsMax = 12
+	lossesMax   = 3
 	takesMax    = 4096 // of a schedule, before sockets are looked at again
 	pingsOpen   = 1 << 14
 )
@@ -86,6 +87,7 @@ type Engine struct {
 	answered int64 // last time a send was answered
 	arrived  int64 // last time a message was delivered
 	problems []string
+	losses   []string
 }
 
 type counts struct{ shed, errors, acks, actions, frames uint64 }
@@ -344,5 +346,6 @@ func (e *Engine) status() Status {
 		Shed: e.counts.shed, Errors: e.counts.errors, Acks: e.counts.acks, Actions: e.counts.actions, Frames: e.counts.frames,
 		Idle: time.Duration(e.idle), Run: time.Since(e.start), CPU: processCPU(), Heap: heap[0].Value.Uint64(),
 		SendsPerSecond: e.sendRate, Problems: append([]string(nil), e.problems...),
+		Losses: append([]string(nil), e.losses...),
 	}
 }

@@ -82,6 +82,7 @@ func Sum(replies []Reply) Status {
 		t.Heap += s.Heap
 		t.SendsPerSecond = max(t.SendsPerSecond, s.SendsPerSecond)
 		t.Problems = append(t.Problems, s.Problems...)
+		t.Losses = append(t.Losses, s.Losses...)
 	}
 	return t
 }

@@ -167,6 +167,8 @@ type Status struct {
 	SendsPerSecond float64 `json:"sendsPerSecond"`
 	// Problems are the first few things that went wrong, in words.
 	Problems []string `json:"problems,omitempty"`
+	// Losses are why the first few connections were lost that came back.
+	Losses []string `json:"losses,omitempty"`
 }
 
 // Report is what was measured since Mark.

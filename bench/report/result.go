@@ -53,6 +53,10 @@ type Result struct {
 	AcceptedShare float64 `json:"acceptedShare,omitempty"` // accepted rate over the maximum
 	P99Ratio      float64 `json:"p99Ratio,omitempty"`      // p99 of the accepted over the p99 at 90 %
 
+	// LostConnections ended unasked; where a scenario has its clients come back,
+	// they did, and sent again what had no answer.
+	LostConnections int `json:"lostConnections"`
+
 	// Window1 and OpenLoop are phases of pairs and devices.
 	Window1  *Phase `json:"window1,omitempty"`
 	Window8  *Phase `json:"window8,omitempty"`

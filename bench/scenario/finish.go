@@ -2,6 +2,7 @@ package scenario
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/rookery-im/rookery/bench/load"
@@ -33,8 +34,8 @@ func (w *World) Finish(ctx context.Context, r *report.Result) error {
 	if w.rate > 0 && w.rate < 1e5 {
 		r.Note("the node limits each device to %.0f sends a second: --self lifts that", w.rate)
 	}
-	if st.Lost > 0 {
-		r.Note("%d connections were lost", st.Lost)
+	if r.LostConnections = st.Lost; st.Lost > 0 {
+		r.Note("%d connections were lost; %s", st.Lost, strings.Join(st.Losses, "; "))
 	}
 	for i := range r.Phases {
 		judge(r, &r.Phases[i])

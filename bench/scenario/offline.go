@@ -31,7 +31,7 @@ func (*Offline) Doc() string {
 func (o *Offline) Flags(fs *flag.FlagSet) {
 	fs.IntVar(&o.Users, "users", 2000, "users who are away; as many others send, one to each")
 	fs.IntVar(&o.Messages, "messages", 100, "messages for each of them")
-	fs.IntVar(&o.Window, "window", 64, "sends that a sender leaves unanswered")
+	fs.IntVar(&o.Window, "window", 16, "sends that a sender leaves unanswered")
 	fs.BoolVar(&o.Kill, "kill", false, "kill -9 the node when all is stored, and start it again (with --self)")
 }
 
@@ -55,11 +55,7 @@ func (o *Offline) Run(ctx context.Context, env *Env) (_ *report.Result, err erro
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, w.Close()) }()
-	back := StayAway
-	if o.Kill {
-		back = ComeBack
-	}
-	if _, err := w.Connect(ctx, 0, Senders, back); err != nil {
+	if _, err := w.Connect(ctx, 0, Senders, ComeBack); err != nil {
 		return nil, err
 	}
 	stored, err := w.store(ctx, 0, o.Users*o.Messages, load.Drive{Window: o.Window, Limit: o.Messages})
@@ -112,7 +108,7 @@ func (w *World) drain(ctx context.Context, group, messages int) (report.Phase, e
 	begun := st.Tally.Delivered
 	return w.Do(ctx, Task{
 		Name: "drain", Of: Delivered,
-		Start: func(ctx context.Context) error { return w.begin(ctx, group, Recipients, StayAway) },
+		Start: func(ctx context.Context) error { return w.begin(ctx, group, Recipients, ComeBack) },
 		Done: func(s load.Status) bool {
 			if s.Live < s.Wanted {
 				return false

@@ -71,7 +71,7 @@ func (p *Pairs) run(ctx context.Context, env *Env, name string) (_ *report.Resul
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, w.Close()) }()
-	if _, err := w.Connect(ctx, 0, Everybody, StayAway); err != nil {
+	if _, err := w.Connect(ctx, 0, Everybody, ComeBack); err != nil {
 		return nil, err
 	}
 	if p.Windows == "1" || p.Windows == "both" {

@@ -70,7 +70,7 @@ func (c *Recover) Run(ctx context.Context, env *Env) (_ *report.Result, err erro
 		return nil, err
 	}
 	each := c.Messages / c.Away
-	stored, err := w.store(ctx, storing, each*c.Away, load.Drive{Window: 64, Limit: each})
+	stored, err := w.store(ctx, storing, each*c.Away, load.Drive{Window: 16, Limit: each})
 	if err != nil {
 		return nil, err
 	}

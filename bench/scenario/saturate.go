@@ -64,7 +64,7 @@ func (s *Saturate) Run(ctx context.Context, env *Env) (_ *report.Result, err err
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, w.Close()) }()
-	if _, err := w.Connect(ctx, 0, Everybody, StayAway); err != nil {
+	if _, err := w.Connect(ctx, 0, Everybody, ComeBack); err != nil {
 		return nil, err
 	}
 	maximum := s.Maximum

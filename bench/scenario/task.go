@@ -36,6 +36,9 @@ func (c Counted) of(a, b load.Status) uint64 {
 	return b.Tally.Accepted - a.Tally.Accepted
 }
 
+// stuck is how long nothing may move in a task before it is given up.
+const stuck = 20 * time.Second
+
 // Do runs a task. Latencies are of what was to be sent since it began.
 func (w *World) Do(ctx context.Context, t Task) (report.Phase, error) {
 	if _, err := w.fleet.All(ctx, load.Order{Mark: true}); err != nil {
@@ -51,7 +54,12 @@ func (w *World) Do(ctx context.Context, t Task) (report.Phase, error) {
 	if t.Patience == 0 {
 		t.Patience = 3 * time.Minute
 	}
-	st, err := w.wait(ctx, t.Name, t.Patience, t.Done)
+	began := time.Now().UnixNano()
+	st, err := w.wait(ctx, t.Name, t.Patience, func(s load.Status) bool {
+		// Where nothing moves any more the account says what is missing.
+		moved := max(began, s.LastAnswered, s.LastDelivered, s.LastDrained)
+		return t.Done(s) || s.Now-moved > int64(stuck)
+	})
 	if err != nil {
 		return report.Phase{}, err
 	}
