@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -225,6 +226,21 @@ func TestOutsideRateLimits(t *testing.T) {
 	}
 	if out := w.do("DELETE", "/v1/users/alice", `{"token":"x"}`); out.Code != 429 {
 		t.Errorf("delete: %d %s", out.Code, out.Body)
+	}
+}
+
+// Devices linked for one user count, from wherever they are.
+func TestOutsideUserRate(t *testing.T) {
+	w, i := outsideWorld(t)
+	for n := range 51 {
+		r := httptest.NewRequest("POST", "/v1/devices", nil)
+		r.Header.Set("Authorization", "Bearer "+i.token("alice", ""))
+		r.RemoteAddr = fmt.Sprintf("198.51.100.%d:1", n)
+		out := httptest.NewRecorder()
+		w.api.ServeHTTP(out, r)
+		if want := map[bool]int{true: 201, false: 429}[n < 50]; out.Code != want {
+			t.Fatalf("device %d: %d %s", n, out.Code, out.Body)
+		}
 	}
 }
 

@@ -135,6 +135,13 @@ func TestRotation(t *testing.T) {
 			t.Error("a key is trusted for its id")
 		}
 		lookup(t, s, "one", nil)
+		second := lookup(t, s, "two", nil)
+		r.set(set(okp(t, "two", "")), nil) // other numbers in place of those that were there
+		time.Sleep(urlEvery + 3*time.Second)
+		synctest.Wait()
+		if s.Trusts(second) || lookup(t, s, "two", nil).same(second) {
+			t.Error("a key stays trusted for its id")
+		}
 	})
 }
 
@@ -354,6 +361,23 @@ func TestSlowServer(t *testing.T) {
 	cancel()
 	if _, _, err := r.read(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("at the end: %v", err)
+	}
+}
+
+// A key that is narrowed to one algorithm is another key.
+func TestNarrowedKey(t *testing.T) {
+	wide := rs(t, 2048, "rsa", "")
+	before, _, err := Parse(set(wide))
+	if err != nil {
+		t.Fatal(err)
+	}
+	after, _, err := Parse(set(strings.TrimSuffix(wide, "}") + `,"alg":"PS256"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	after.adopt(before)
+	if after["rsa"] == before["rsa"] || after["rsa"].Fits("RS256") {
+		t.Error("the key is still for every algorithm")
 	}
 }
 
