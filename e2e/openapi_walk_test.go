@@ -392,13 +392,19 @@ func (w *walk) halfARequest(t *testing.T) net.Conn {
 	return w.begin(t, "POST /v1/users HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n", "HTTP/1.1 100")
 }
 
-// begin says something on a connection of its own and wants an answer.
-func (w *walk) begin(t *testing.T, text, want string) net.Conn {
+func (w *walk) dial(t *testing.T) net.Conn {
 	t.Helper()
 	c, err := net.Dial("tcp", w.server.address)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return c
+}
+
+// begin says something on a connection of its own and wants an answer.
+func (w *walk) begin(t *testing.T, text, want string) net.Conn {
+	t.Helper()
+	c := w.dial(t)
 	if _, err := io.WriteString(c, text); err != nil {
 		t.Fatal(err)
 	}

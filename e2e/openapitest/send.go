@@ -43,8 +43,13 @@ func (l *Line) dial() error {
 	return nil
 }
 
-// Exchange sends a request with the token, where it has none of its own.
-func (l *Line) Exchange(r *Request, token string) (*Exchange, error) {
+// Text is the request with the token, where it has none of its own.
+func (l *Line) Text(r *Request, token string) []byte {
+	text, _ := l.write(r, token)
+	return text
+}
+
+func (l *Line) write(r *Request, token string) ([]byte, *Exchange) {
 	x := &Exchange{Method: r.Method, Target: r.Target(), Header: http.Header{}}
 	if r.Body != nil {
 		x.Body = []byte(r.Body.String())
@@ -72,10 +77,16 @@ func (l *Line) Exchange(r *Request, token string) (*Exchange, error) {
 	}
 	b.WriteString("\r\n")
 	b.Write(x.Body)
+	return b.Bytes(), x
+}
+
+// Exchange sends a request and reads its answer.
+func (l *Line) Exchange(r *Request, token string) (*Exchange, error) {
+	text, x := l.write(r, token)
 	for again := l.conn != nil; ; again = false {
-		err := l.exchange(b.Bytes(), x)
+		err := l.exchange(text, x)
 		// A connection that had been kept may have been closed meanwhile.
-		if err == nil || !again || errors.Is(err, errSilent) {
+		if err == nil || !again || errors.Is(err, ErrSilent) {
 			return x, err
 		}
 	}
@@ -104,7 +115,7 @@ func (l *Line) Raw(text []byte, method string, then After) (*Exchange, error) {
 	}()
 	err := l.read(x)
 	l.conn.Close()
-	<-written // it may have failed: who answers early need not read the rest
+	_ = <-written // it may have failed: who answers early need not read the rest
 	return x, err
 }
 
@@ -117,7 +128,8 @@ const (
 	HangUp
 )
 
-var errSilent = errors.New("no answer in time")
+// ErrSilent says that Patience has ended.
+var ErrSilent = errors.New("no answer in time")
 
 func (l *Line) exchange(text []byte, x *Exchange) error {
 	if err := l.dial(); err != nil {
@@ -174,7 +186,7 @@ func (l *Line) read(x *Exchange) error {
 func (l *Line) silent(err error) error {
 	var timeout net.Error
 	if errors.As(err, &timeout) && timeout.Timeout() {
-		return fmt.Errorf("%w: %w", errSilent, err)
+		return fmt.Errorf("%w: %w", ErrSilent, err)
 	}
 	return err
 }
