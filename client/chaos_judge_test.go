@@ -175,7 +175,13 @@ func (w *world) judge() {
 			ends[l.end]++
 		}
 	}
-	w.t.Logf("%d messages, shown %d times; lives that were closed %d, crashed %d, lost power %d; connections %v", total, shown, ends[byClose], ends[byCrash], ends[byPowerCut], w.proxy.counts)
+	counts := map[string]int{}
+	for _, p := range w.phones {
+		for name, n := range p.proxy.counts {
+			counts[name] += n
+		}
+	}
+	w.t.Logf("%d messages, shown %d times; lives that were closed %d, crashed %d, lost power %d; connections %v", total, shown, ends[byClose], ends[byCrash], ends[byPowerCut], counts)
 }
 
 // judgeFates: what was stored is decided, once, unless a crash kept the phone

@@ -3,6 +3,7 @@ package client_test
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"net"
 	"sync"
@@ -67,6 +68,18 @@ func (p *proxy) calm() {
 	p.cutAll()
 }
 
+// rest waits until nothing is on its way any more.
+func (p *proxy) rest() {
+	eventually(p.t, "the proxy is at rest", func() error {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if n := len(p.open); n > 0 {
+			return fmt.Errorf("%d connections", n)
+		}
+		return nil
+	})
+}
+
 func (p *proxy) cutAll() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -118,7 +131,7 @@ func (p *proxy) draw() fate {
 	case k < 78:
 		f.name, f.up, f.linger = "requests swallowed", 400+strike(), time.Duration(50+r.IntN(1500))*time.Millisecond
 	case k < 95:
-		f.name, f.down, f.late = "overtaken", 800+strike(), time.Duration(20+r.IntN(400))*time.Millisecond
+		f.name, f.down, f.late = "overtaken", 150+strike(), time.Duration(20+r.IntN(400))*time.Millisecond
 	default:
 		f.name, f.up = "refused", 0
 	}
@@ -207,9 +220,8 @@ func (g *passage) copy(to, from *net.TCPConn, strike int, rng *rand.Rand) {
 }
 
 // copyLate brings what the client says later, and also when the client has
-// gone: so it arrives among what the client says on its next connection. The
-// handshake and hello are brought at once: a hello that comes after that of the
-// next connection would displace it, as docs/protocol.md has it (4102).
+// gone: so it arrives among what the client says on its next connection, and a
+// hello may come after the next one's.
 func (g *passage) copyLate(both *sync.WaitGroup) {
 	type piece struct {
 		at    time.Time
@@ -226,16 +238,10 @@ func (g *passage) copyLate(both *sync.WaitGroup) {
 	})
 	defer close(queue)
 	buf := make([]byte, 4<<10)
-	passed := 0
 	for {
 		n, err := g.client.Read(buf)
 		if n > 0 {
-			p := piece{at: time.Now(), bytes: bytes.Clone(buf[:n])}
-			if passed > 900 {
-				p.at = p.at.Add(g.fate.late)
-			}
-			passed += n
-			queue <- p
+			queue <- piece{at: time.Now().Add(g.fate.late), bytes: bytes.Clone(buf[:n])}
 		}
 		if err != nil {
 			select {

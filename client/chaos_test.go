@@ -60,7 +60,6 @@ type world struct {
 	t       *testing.T
 	seed    uint64
 	node    *node
-	proxy   *proxy
 	phones  []*phone
 	calm    atomic.Bool
 	log     *record
@@ -73,7 +72,6 @@ func newWorld(t *testing.T, seed uint64) *world {
 	w := &world{t: t, seed: seed, log: newRecord()}
 	// Tokens that run out all the time, and no bound on asking for new ones.
 	w.node = newNode(t, "--token-life", "5s", "--rate-login", "1000/1000")
-	w.proxy = newProxy(t, w.node.address, seed)
 	w.ctx, w.stop = context.WithCancel(context.Background())
 	dir := t.TempDir()
 	users := []string{"alice", "bob", "carol"}
@@ -82,7 +80,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 	}
 	for i, owner := range []string{"alice", "alice", "bob", "carol"} {
 		p := &phone{
-			w: w, n: i, path: filepath.Join(dir, fmt.Sprintf("phone%d", i)),
+			w: w, n: i, proxy: newProxy(t, w.node.address, seed+uint64(i)), path: filepath.Join(dir, fmt.Sprintf("phone%d", i)),
 			rng: rand.New(rand.NewPCG(seed, uint64(100+i))),
 			cfg: client.Config{
 				URL: w.node.url(), User: owner, Password: "correct horse", DeviceName: strconv.Itoa(i), QueueLimit: 256,
@@ -121,7 +119,9 @@ func (w *world) run(length time.Duration) {
 // settle ends all faults and waits for everything to arrive.
 func (w *world) settle() {
 	w.calm.Store(true)
-	w.proxy.calm()
+	for _, p := range w.phones {
+		p.proxy.calm()
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
@@ -134,11 +134,8 @@ func (w *world) settle() {
 	}
 	w.stop()
 	w.phoning.Wait()
-	w.proxy.close()
 	for _, p := range w.phones {
-		if p.cfg.HTTPClient != nil {
-			p.cfg.HTTPClient.CloseIdleConnections()
-		}
+		p.proxy.close()
 	}
 }
 
@@ -157,6 +154,7 @@ func (w *world) missing() []string {
 type phone struct {
 	w     *world
 	n     int
+	proxy *proxy
 	path  string
 	cfg   client.Config
 	peers []string
@@ -182,7 +180,7 @@ func (p *phone) link() {
 	if err := c.Close(); err != nil {
 		p.w.t.Fatal(err)
 	}
-	p.cfg.URL = p.w.proxy.url()
+	p.cfg.URL = p.proxy.url()
 }
 
 // run lives one life after the other until the world ends.
@@ -249,11 +247,18 @@ func (p *phone) live() {
 	both.Wait()
 	p.w.log.ended(p.n, p.life, end, store.cursor())
 	file.Close()
+	// A new process begins when the network has forgotten the old one: a hello
+	// of that which came later would displace it.
+	p.proxy.rest()
 }
 
 // receive records what is shown.
 func (p *phone) receive(ctx context.Context, c *client.Client) {
-	err := c.Receive(ctx, func(_ context.Context, e client.Event) error {
+	rng := rand.New(rand.NewPCG(p.w.seed, uint64(p.n)<<32|uint64(p.life)|1<<63))
+	err := c.Receive(ctx, func(ctx context.Context, e client.Event) error {
+		if rng.IntN(8) == 0 && !p.w.calm.Load() { // let some wait
+			pause(ctx, time.Duration(rng.IntN(50))*time.Millisecond)
+		}
 		switch e := e.(type) {
 		case *client.Message:
 			p.w.log.shown(p.n, p.life, e)
@@ -278,12 +283,16 @@ func (p *phone) talk(ctx context.Context, c *client.Client) {
 		for range 1 + rng.IntN(8) {
 			p.say(ctx, c, rng)
 		}
-		pause := time.NewTimer(time.Duration(rng.IntN(60)) * time.Millisecond)
-		select {
-		case <-pause.C:
-		case <-ctx.Done():
-		}
-		pause.Stop()
+		pause(ctx, time.Duration(rng.IntN(60))*time.Millisecond)
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
 	}
 }
 

@@ -1,11 +1,8 @@
 package client
 
 import (
-	"bufio"
 	"bytes"
-	"errors"
 	"fmt"
-	"io"
 
 	"github.com/coder/websocket"
 	"google.golang.org/protobuf/encoding/protodelim"
@@ -65,15 +62,14 @@ func (e Encoding) parse(data []byte) ([]*clientpb.ServerFrame, error) {
 		}
 		return frames, nil
 	}
-	r := bufio.NewReader(bytes.NewReader(data))
-	for {
+	r := bytes.NewReader(data)
+	for r.Len() > 0 {
 		f := &clientpb.ServerFrame{}
-		switch err := (protodelim.UnmarshalOptions{MaxSize: -1}).UnmarshalFrom(r, f); {
-		case errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF):
-			return frames, nil
-		case err != nil:
+		// No frame is longer than what is left of its message, whatever it says.
+		if err := (protodelim.UnmarshalOptions{MaxSize: int64(r.Len())}).UnmarshalFrom(r, f); err != nil {
 			return nil, fmt.Errorf("decode a frame: %w", err)
 		}
 		frames = append(frames, f)
 	}
+	return frames, nil
 }

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"time"
@@ -54,13 +55,13 @@ func (d Draft) proto() (*clientpb.Send, error) {
 		return nil, err
 	}
 	s := &clientpb.Send{
-		To: d.To.proto(), Kind: clientpb.Kind(d.Kind), Payload: d.Payload, ReplyTo: d.ReplyTo, Push: clientpb.Send_Push(d.Push),
-	}
+		To: d.To.proto(), Kind: clientpb.Kind(d.Kind), Payload: bytes.Clone(d.Payload), ReplyTo: d.ReplyTo, Push: clientpb.Send_Push(d.Push),
+	} // payloads are copied: the caller may use its own again at once
 	if d.TTL != 0 {
 		s.Ttl = durationpb.New(d.TTL)
 	}
 	for _, p := range d.Payloads {
-		s.Payloads = append(s.Payloads, &clientpb.DevicePayload{User: p.User, Device: p.Device.Device, Payload: p.Payload})
+		s.Payloads = append(s.Payloads, &clientpb.DevicePayload{User: p.User, Device: p.Device.Device, Payload: bytes.Clone(p.Payload)})
 	}
 	if d.ID == "" {
 		id, err := uuid.NewV7()
@@ -80,11 +81,11 @@ func (d Draft) proto() (*clientpb.Send, error) {
 
 func draft(s *clientpb.Send) Draft {
 	d := Draft{
-		ID: s.GetId(), To: conversation(s.GetTo()), Kind: kind(s.GetKind()), Payload: s.GetPayload(), ReplyTo: s.GetReplyTo(),
+		ID: s.GetId(), To: conversation(s.GetTo()), Kind: kind(s.GetKind()), Payload: bytes.Clone(s.GetPayload()), ReplyTo: s.GetReplyTo(),
 		TTL: s.GetTtl().AsDuration(), Push: Push(s.GetPush()),
 	}
 	for _, p := range s.GetPayloads() {
-		d.Payloads = append(d.Payloads, DevicePayload{Device: Device{User: p.GetUser(), Device: p.GetDevice()}, Payload: p.GetPayload()})
+		d.Payloads = append(d.Payloads, DevicePayload{Device: Device{User: p.GetUser(), Device: p.GetDevice()}, Payload: bytes.Clone(p.GetPayload())})
 	}
 	return d
 }

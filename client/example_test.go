@@ -64,12 +64,17 @@ func ExampleReceipt() {
 	}
 	fmt.Println("one tick")
 
-	go bob.Receive(ctx, func(ctx context.Context, e client.Event) error {
-		if m, ok := e.(*client.Message); ok {
-			return bob.Read(ctx, m.Conversation, m.Order)
+	go func() {
+		err := bob.Receive(ctx, func(ctx context.Context, e client.Event) error {
+			if m, ok := e.(*client.Message); ok {
+				return bob.Read(ctx, m.Conversation, m.Order)
+			}
+			return nil
+		})
+		if !errors.Is(err, client.ErrClosed) {
+			log.Print(err)
 		}
-		return nil
-	})
+	}()
 	for {
 		e, err := alice.Next(ctx)
 		if err != nil {

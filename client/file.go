@@ -127,6 +127,9 @@ func (s *FileStore) Apply(_ context.Context, records []Record) error {
 	if err := s.usableLocked(); err != nil {
 		return err
 	}
+	if len(records) == 0 {
+		return nil
+	}
 	batch := journal.Batch{Synced: s.synced}
 	for _, r := range records {
 		batch.Add(r.Key, r.Value)

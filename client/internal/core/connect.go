@@ -262,6 +262,11 @@ func (m *Machine) goAway(g *clientpb.GoAway) {
 // lost decides what follows the end of a connection.
 func (m *Machine) lost(code int, err error) {
 	lived := !m.session.since.IsZero()
+	if code == codeDisplaced && m.now.Before(m.ghostUntil) {
+		// A hello of this client's own, on a connection that it had given up,
+		// may have come only now, and counts as the newer one. Try once more.
+		m.ghostUntil, code = time.Time{}, 0
+	}
 	calm := lived && m.now.Sub(m.session.since) >= calmAfter
 	m.disconnected()
 	m.err = err
@@ -287,6 +292,9 @@ func (m *Machine) lost(code int, err error) {
 
 // disconnected forgets what ended with the connection.
 func (m *Machine) disconnected() {
+	if m.state == greeting {
+		m.ghostUntil = m.now.Add(ghostLife)
+	}
 	m.inbox.unhold()
 	m.inbox.lagging = false // the next connection begins at the cursor
 	m.outbox.unanswered()

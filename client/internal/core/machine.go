@@ -24,6 +24,7 @@ const (
 	seenSlots     = 256              // ids remembered
 	readsKept     = 1024             // conversations with a read that may have to be said again
 	silentAfter   = 2                // heartbeats
+	ghostLife     = time.Minute      // for how long a hello that nobody answered may still arrive
 	calmAfter     = 5 * time.Second  // a connection that lived so long starts the backoff anew, whatever ended it
 )
 
@@ -99,6 +100,7 @@ type Machine struct {
 	alternates []string
 	awayUntil  time.Time
 	node       string
+	ghostUntil time.Time
 	session    session
 	limits     *clientpb.Limits
 
