@@ -171,6 +171,39 @@ func TestADishonestNode(t *testing.T) {
 	}
 }
 
+// After an error that can be retried everything behind it is sent again, in
+// order; what a message waited for that is in its latency.
+func TestSendingAgain(t *testing.T) {
+	if !poll.Supported {
+		t.Log("no epoll here")
+		return
+	}
+	n := startFake(t, nil)
+	sends, refused := 0, map[string]bool{}
+	n.refuse = func(id string) bool {
+		if sends++; sends%37 != 0 || refused[id] {
+			return false
+		}
+		refused[id] = true
+		return true
+	}
+	tally, st, rep := run(t, n, 4, 200)
+	n.mu.Lock() // refuse is called with it
+	defer n.mu.Unlock()
+	if tally.Wrong() != 0 || tally.Accepted != 800 || tally.Delivered != 800 || len(st.Problems) > 0 {
+		t.Errorf("%+v\n%q", tally, st.Problems)
+	}
+	if len(refused) < 10 || tally.AskedAgain < uint64(len(refused)) || st.Errors != tally.AskedAgain {
+		t.Errorf("%d were refused, %d sent again, %d errors", len(refused), tally.AskedAgain, st.Errors)
+	}
+	if rep.Codes["unavailable"] != uint64(len(refused)) || rep.Codes["failed_precondition/out_of_order"] == 0 {
+		t.Errorf("codes %v", rep.Codes)
+	}
+	if all, last := rep.Sent.Longest(), rep.Attempt.Longest(); all < 3*time.Millisecond || last > all {
+		t.Errorf("the longest took %v, its last attempt %v", all, last)
+	}
+}
+
 // Orders that make no sense change nothing.
 func TestWrongOrders(t *testing.T) {
 	if !poll.Supported {

@@ -23,6 +23,8 @@ type fakeNode struct {
 	listen net.Listener
 	// harm may change what is about to be sent to a user: nothing, once, twice.
 	harm func(user string, f *clientpb.ServerFrame) []*clientpb.ServerFrame
+	// refuse says which sends get an error that can be retried, where given.
+	refuse func(id string) bool
 
 	mu    sync.Mutex
 	users map[string]*fakeUser
@@ -37,6 +39,7 @@ type fakeUser struct {
 	from   string // by whom
 	seqs   map[uint64]uint64
 	marked uint64
+	owed   string // the id of its send that was refused and has to come first
 }
 
 func startFake(t *testing.T, harm func(string, *clientpb.ServerFrame) []*clientpb.ServerFrame) *fakeNode {
@@ -132,6 +135,19 @@ func (n *fakeNode) take(c net.Conn, me *fakeUser, f *clientpb.ClientFrame) *fake
 }
 
 func (n *fakeNode) send(me *fakeUser, s *clientpb.Send) {
+	yes := true
+	switch {
+	case me.owed != "" && me.owed != s.GetId():
+		n.write(me, &clientpb.ServerFrame{Body: &clientpb.ServerFrame_Error{Error: &clientpb.Error{
+			Id: s.GetId(), Code: "failed_precondition", Reason: "out_of_order", Retryable: &yes}}})
+		return
+	case n.refuse != nil && n.refuse(s.GetId()):
+		me.owed = s.GetId()
+		n.write(me, &clientpb.ServerFrame{Body: &clientpb.ServerFrame_Error{Error: &clientpb.Error{
+			Id: s.GetId(), Code: "unavailable", Retryable: &yes, RetryAfterMs: 3}}})
+		return
+	}
+	me.owed = ""
 	to := n.users[s.GetTo().GetUser()]
 	to.seq++
 	to.order++
