@@ -69,12 +69,18 @@ func TestChatDoors(t *testing.T) {
 	a.answers(`Invitation code`, invite(t, s))
 	a.shows(`online$`)
 
-	// One account is open once.
-	b := x.open("b", chatCommand(t, s, state))
+	// One account is open once; a second terminal is for somebody else.
+	b := x.open("b", chatCommand(t, s, state, "--user", "alice"))
 	b.shows(`alice is open in another rookery chat`, `left with 1`)
+	b.again(chatCommand(t, s, state))
+	b.answers(`alice is open in another terminal(.*\n)*Name`, "alice")
+	b.answers(`alice is open in another terminal(.*\n)*alice is open in another terminal(.*\n)*Name`, "bob")
+	b.answers(`new on this server`, "")
+	b.key("C-c")
+	b.shows(`left with 0, icanon echo`)
 
 	// A device that is unlinked elsewhere says so, and is linked anew by the password.
-	token := login(t, s, "alice", "correct horse")
+	token := linkDevice(t, s, "alice", "correct horse")
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodDelete, s.url("/v1/devices/1"), nil)
 	if err != nil {
 		t.Fatal(err)

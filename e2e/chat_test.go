@@ -146,8 +146,8 @@ func postJSON(t *testing.T, s *server, path, token string, body, answer any) {
 	}
 }
 
-// login links another device and gives its token.
-func login(t *testing.T, s *server, user, password string) string {
+// linkDevice links another device and gives its token.
+func linkDevice(t *testing.T, s *server, user, password string) string {
 	t.Helper()
 	var made struct{ Token string }
 	postJSON(t, s, "/v1/devices", "", map[string]string{"user": user, "password": password, "deviceName": "curl"}, &made)
@@ -242,7 +242,7 @@ func TestChat(t *testing.T) {
 
 	// A stranger's escape sequences do nothing here.
 	register(t, s, "mallory", "1234567890")
-	sendAs(t, s, login(t, s, "mallory", "1234567890"), "bob", "\x1b[2J\x1b[H\x1b]0;pwned\a\x1b[31mevil\x1b[0m \u202etxt.exe\u202c \u009b2J\x07 日本語 👩‍👩‍👧 e\u0301\r\nfake: line")
+	sendAs(t, s, linkDevice(t, s, "mallory", "1234567890"), "bob", "\x1b[2J\x1b[H\x1b]0;pwned\a\x1b[31mevil\x1b[0m \u202etxt.exe\u202c \u009b2J\x07 日本語 👩‍👩‍👧 e\u0301\r\nfake: line")
 	bob.shows(`mallory +1 │`)
 	bob.typed("/to mallory")
 	bob.key("Enter")

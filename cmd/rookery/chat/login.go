@@ -29,23 +29,40 @@ const patience = 20 * time.Second
 // errNoPassword is for those whom nobody can ask.
 var errNoPassword = errors.New("a password is needed: set ROOKERY_PASSWORD or give --password-file")
 
-// enter opens the account's client, and registers or logs in where needed.
+// enter opens the account's client, and registers or logs in where needed. An
+// account that is open in another terminal is no reason not to use a second one.
 func (d *door) enter(ctx context.Context) (account, *client.Client, error) {
 	a, err := d.choose(ctx)
-	if err != nil {
-		return a, nil, err
+	for {
+		if err != nil {
+			return a, nil, err
+		}
+		sdk, opening := d.openKnown(ctx, a)
+		if opening == nil {
+			return a, sdk, nil
+		}
+		if !errors.Is(opening, client.ErrStoreLocked) || d.given.user != "" || !d.console.asks() {
+			return a, nil, opening
+		}
+		d.say("%s is open in another terminal already. Here you can be somebody else.\n", a.User)
+		d.password = d.given.password
+		a, err = d.welcome(ctx, a.Server)
 	}
+}
+
+// openKnown opens the client and makes the account a known one.
+func (d *door) openKnown(ctx context.Context, a account) (*client.Client, error) {
 	if err := os.MkdirAll(a.dir, 0o700); err != nil {
-		return a, nil, fmt.Errorf("make the account's directory: %w", err)
+		return nil, fmt.Errorf("make the account's directory: %w", err)
 	}
 	sdk, err := d.open(ctx, a)
 	if err != nil {
-		return a, nil, err
+		return nil, err
 	}
 	if err := d.state.remember(a); err != nil {
-		return a, nil, errors.Join(err, sdk.Close())
+		return nil, errors.Join(err, sdk.Close())
 	}
-	return a, sdk, nil
+	return sdk, nil
 }
 
 // choose finds server and user, from what was given, what was last, and what
