@@ -11,6 +11,9 @@
 //   - TestExamples: what stands in examples/, as a stranger would start it.
 //   - TestChat, TestChatByLines: two people in two terminals (tmux), held
 //     against a recorded session; and the same by lines through pipes.
+//   - TestOpenAPIWalk, TestOpenAPIFuzz, TestHTTPFuzz, TestHandshakeFuzz: REST as
+//     docs/openapi.yaml has it, and requests that nobody would write by hand;
+//     package openapitest judges these, and all that other tests say in REST.
 //   - TestCrashes: kill -9, again and again, while devices send, read, ack and
 //     reconnect; package history judges what the clients saw.
 //   - TestPowerCuts, TestDiskFails, TestSlowDisk, TestPausedProcess, TestFlips:
