@@ -54,14 +54,14 @@ fmt: ## format every Go file
 .PHONY: vet
 vet: ## go vet, with the end-to-end tests
 	go vet ./...
-	go vet -tags e2e ./e2e/...
+	go vet -tags e2e ./e2e/... ./bench/hostile
 
 .PHONY: lint
 lint: vet $(GOLANGCI) ## gofmt, go vet, golangci-lint
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
 	if [ -n "$$unformatted" ]; then echo "not formatted (make fmt):"; echo "$$unformatted"; exit 1; fi
 	$(GOLANGCI) run ./...
-	$(GOLANGCI) run --build-tags e2e ./e2e/...
+	$(GOLANGCI) run --build-tags e2e ./e2e/... ./bench/hostile
 
 .PHONY: proto
 proto: $(GENERATORS) ## lint the schemas and generate their Go code
@@ -87,6 +87,10 @@ bench-compare: $(BENCHSTAT) ## Go benchmarks of this tree against BASE=rev (BENC
 .PHONY: e2e
 e2e: build e2e/agents/node_modules ## the real binary, other people's clients, and kill -9
 	go test -tags e2e -count=1 -timeout 20m $(E2E_FLAGS) ./e2e
+
+.PHONY: hostile
+hostile: build ## the real binary against attackers: its memory stays bounded
+	go test -tags e2e -count=1 -timeout 20m $(E2E_FLAGS) ./bench/hostile
 
 .PHONY: torture
 torture: build ## the faults of the end-to-end tests, for an hour or two (root, /dev/fuse)

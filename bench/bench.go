@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"time"
 
+	"github.com/rookery-im/rookery/bench/hostile"
 	"github.com/rookery-im/rookery/bench/load"
 	"github.com/rookery-im/rookery/bench/load/latency"
 	"github.com/rookery-im/rookery/bench/machine"
@@ -72,6 +73,8 @@ func Run(ctx context.Context, p Program, args []string) error {
 	switch args[0] {
 	case WorkerCommand:
 		return load.Serve(ctx, p.In, p.Out)
+	case hostile.Command:
+		return hostile.Serve(ctx, p.In, p.Out)
 	case "compare":
 		return compare(p, args[1:])
 	}

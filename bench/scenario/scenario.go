@@ -26,7 +26,7 @@ type Scenario interface {
 
 // All scenarios, each new, in the order they are listed.
 func All() []Scenario {
-	return []Scenario{&Idle{}, &Pairs{}, &Devices{}, &Offline{}, &Storm{}, &Mixed{}, &Saturate{}, &Recover{}}
+	return []Scenario{&Idle{}, &Pairs{}, &Devices{}, &Offline{}, &Storm{}, &Mixed{}, &Saturate{}, &Recover{}, &Hostile{}}
 }
 
 // Find a scenario by its name.

@@ -1,0 +1,9 @@
+//go:build !unix
+
+package hostile
+
+import "time"
+
+func yieldProcessor() error { return nil }
+
+func processorTime() time.Duration { return 0 }
