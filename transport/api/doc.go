@@ -17,6 +17,11 @@
 //	                       where it goes there, else by one more question before
 //	the question
 //
+// Logging in and registering have no token. An outside issuer's, where it stands
+// for the password, is judged where the password would be: behind the rate of the
+// address and the body. The registration webhook comes behind all that is cheap,
+// and before the costly hash.
+//
 // An error is always application/problem+json with the protocol's code. Where
 // a question that may change something was put and not answered, the reply is
 // unavailable with reason outcome_unknown; a send can be repeated with its id.
