@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"time"
 
 	"github.com/rookery-im/rookery/internal/limits"
@@ -34,6 +35,9 @@ type Seats interface {
 	// TakeSeat counts one more, or says why not.
 	TakeSeat() error
 	GiveSeat()
+	// GiveUpAfter has a request's connection end once the peer acknowledges
+	// nothing for so long; 0 takes that back.
+	GiveUpAfter(r *http.Request, d time.Duration)
 }
 
 // Config of Streams. Zero values mean the defaults, most of which are in

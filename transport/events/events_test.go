@@ -36,6 +36,7 @@ type world struct {
 
 	seats   int
 	noSeat  error
+	giveUp  []time.Duration
 	trace   []string
 	hellos  map[uint64]Hello
 	answer  func(id uint64, h Hello) // what the sessions do with one opened
@@ -100,6 +101,12 @@ func (w *world) TakeSeat() error {
 	}
 	w.seats++
 	return nil
+}
+
+func (w *world) GiveUpAfter(_ *http.Request, d time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.giveUp = append(w.giveUp, d)
 }
 
 func (w *world) GiveSeat() {
@@ -256,6 +263,9 @@ func TestStream(t *testing.T) {
 		w.expect("opened 1", "closed 1")
 		if w.seated() != 0 || w.s.open != 0 || len(w.s.from) != 0 || len(w.s.byID) != 0 {
 			t.Errorf("left: %d seats, %d open, %d addresses, %d known", w.seated(), w.s.open, len(w.s.from), len(w.s.byID))
+		}
+		if want := []time.Duration{time.Minute, 0}; !slices.Equal(w.giveUp, want) {
+			t.Errorf("the connection was to be given up after %v, want %v", w.giveUp, want)
 		}
 		// The connection serves on: the time to write was the stream's.
 		time.Sleep(500 * time.Millisecond)

@@ -35,8 +35,11 @@ func (s *Streams) Serve(w http.ResponseWriter, r *http.Request, from netip.Addr,
 		s.cfg.Metrics.refused.WithLabelValues(endRefused).Inc()
 		return f
 	}
-	out := newWriter(s, st, w, r)
-	end := out.run()
+	// A peer that vanished answers no comment either.
+	heartbeat, _ := st.times()
+	s.cfg.Seats.GiveUpAfter(r, 2*heartbeat)
+	end := newWriter(s, st, w, r).run()
+	s.cfg.Seats.GiveUpAfter(r, 0)
 	s.cfg.Metrics.ended.WithLabelValues(end).Inc()
 	s.cfg.Log.Debug("event stream ended", "user", hello.User, "device", hello.Device, "end", end)
 	return nil
