@@ -205,6 +205,9 @@ func (e *Engine) ping() {
 	for e.pingNext <= now {
 		e.pingRef = e.pingRef%(1<<30) + 1
 		e.pings[e.pingRef%pingsOpen] = e.pingNext
+		if e.pingNext >= e.mark {
+			e.report.PingLate.Record(time.Duration(now - e.pingNext))
+		}
 		e.pingNext += int64(e.setup.ProbeEvery)
 		e.frames(e.probe, 1)
 		e.conns[e.probe].out = wire.AppendPing(e.conns[e.probe].out, e.pingRef)

@@ -122,7 +122,7 @@ func NewEngine() (*Engine, error) {
 func newReport() Report {
 	return Report{
 		Sent: latency.New(), Delivered: latency.New(), Receipted: latency.New(), Attempt: latency.New(), Late: latency.New(),
-		Hello: latency.New(), Ping: latency.New(), Codes: map[string]uint64{},
+		PingLate: latency.New(), Hello: latency.New(), Ping: latency.New(), Codes: map[string]uint64{},
 	}
 }
 

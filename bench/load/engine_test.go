@@ -86,7 +86,7 @@ func TestAnHonestNode(t *testing.T) {
 	if len(st.Problems) > 0 || st.Open != 0 || st.Lost != 0 {
 		t.Errorf("%+v", st)
 	}
-	if rep.Sent.Count() != 4000 || rep.Delivered.Count() != 4000 || rep.Receipted.Count() != 4000 || rep.Ping.Count() == 0 || rep.Hello.Count() != 21 {
+	if rep.Sent.Count() != 4000 || rep.Delivered.Count() != 4000 || rep.Receipted.Count() != 4000 || rep.Ping.Count() == 0 || rep.PingLate.Count() == 0 || rep.Hello.Count() != 21 {
 		t.Errorf("%d, %d, %d, %d, %d were timed", rep.Sent.Count(), rep.Delivered.Count(), rep.Receipted.Count(), rep.Ping.Count(), rep.Hello.Count())
 	}
 }

@@ -107,6 +107,7 @@ func Merge(replies []Reply) Report {
 		t.Receipted.Add(r.Report.Receipted)
 		t.Attempt.Add(r.Report.Attempt)
 		t.Late.Add(r.Report.Late)
+		t.PingLate.Add(r.Report.PingLate)
 		t.Hello.Add(r.Report.Hello)
 		t.Ping.Add(r.Report.Ping)
 		for code, n := range r.Report.Codes {

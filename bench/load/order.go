@@ -178,6 +178,7 @@ type Report struct {
 	Receipted *latency.Histogram `json:"receipted"` // intended to the receipt that covers it
 	Attempt   *latency.Histogram `json:"attempt"`   // the last writing to sent, where a message was refused before
 	Late      *latency.Histogram `json:"late"`      // intended to written: the generator's own fault
+	PingLate  *latency.Histogram `json:"pingLate"`  // the same of pings, which are there also in a closed loop
 	Hello     *latency.Histogram `json:"hello"`     // hello to drained, all connections since the last Connect
 	Ping      *latency.Histogram `json:"ping"`      // intended ping to pong
 	Codes     map[string]uint64  `json:"codes"`     // error frames by code and reason

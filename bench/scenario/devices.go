@@ -3,6 +3,7 @@ package scenario
 import (
 	"context"
 	"flag"
+	"time"
 
 	"github.com/rookery-im/rookery/bench/report"
 )
@@ -18,7 +19,7 @@ func (*Devices) Name() string { return "devices" }
 func (*Devices) Doc() string { return "pairs with 4 devices each, all connected" }
 
 // Flags of the scenario.
-func (d *Devices) Flags(fs *flag.FlagSet) { d.flags(fs, 2000, 4) }
+func (d *Devices) Flags(fs *flag.FlagSet) { d.flags(fs, 4, 14*time.Second) }
 
 // Run measures once.
 func (d *Devices) Run(ctx context.Context, env *Env) (*report.Result, error) {

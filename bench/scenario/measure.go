@@ -226,6 +226,9 @@ func perMessage(p *report.Phase, a, b sample) {
 func latencies(p *report.Phase, r load.Report) {
 	p.SentMs, p.DeliverMs, p.ReceiptMs = r.Sent.Quantiles(), r.Delivered.Quantiles(), r.Receipted.Quantiles()
 	p.PingMs, p.LateMs = r.Ping.Quantiles(), r.Late.Quantiles()
+	if p.Offered == 0 { // a closed loop has no schedule but that of the pings
+		p.LateMs = r.PingLate.Quantiles()
+	}
 	if p.Refused > 0 {
 		p.AttemptMs = r.Attempt.Quantiles()
 	}

@@ -34,13 +34,13 @@ func (*Pairs) Doc() string {
 }
 
 // Flags of the scenario.
-func (p *Pairs) Flags(fs *flag.FlagSet) { p.flags(fs, 2000, 1) }
+func (p *Pairs) Flags(fs *flag.FlagSet) { p.flags(fs, 1, 20*time.Second) }
 
-func (p *Pairs) flags(fs *flag.FlagSet, users, devices int) {
-	fs.IntVar(&p.Users, "users", users, "users, two and two of whom talk")
+func (p *Pairs) flags(fs *flag.FlagSet, devices int, during time.Duration) {
+	fs.IntVar(&p.Users, "users", 2000, "users, two and two of whom talk")
 	fs.IntVar(&p.Devices, "devices", devices, "devices of each user, all connected")
 	fs.DurationVar(&p.Warm, "warm", 3*time.Second, "warm-up before each phase, not counted")
-	fs.DurationVar(&p.During, "during", 20*time.Second, "how long each phase is measured")
+	fs.DurationVar(&p.During, "during", during, "how long each phase is measured")
 	fs.StringVar(&p.Windows, "windows", "both", "closed loops: 1, 8, both or none")
 	fs.Float64Var(&p.Open, "open", 0.5, "open loop: messages a second, or up to 1 the share of window 1's rate; 0 leaves it out")
 	fs.IntVar(&p.Checkpoints, "checkpoints", 3, "checkpoints that window 8 spans at least, if it takes longer")
@@ -97,7 +97,7 @@ func (p *Pairs) run(ctx context.Context, env *Env, name string) (_ *report.Resul
 func (p *Pairs) closed(ctx context.Context, w *World, r *report.Result, window, checkpoints int) (*report.Phase, error) {
 	ph, err := w.Measure(ctx, Stretch{
 		Name: fmt.Sprintf("window %d", window), Drive: load.Drive{Window: window}, Warm: p.Warm, During: p.During,
-		Checkpoints: checkpoints, Most: max(p.During, 45*time.Second),
+		Checkpoints: checkpoints, Most: max(p.During, 40*time.Second),
 	})
 	if err != nil {
 		return nil, err
