@@ -69,7 +69,11 @@ func (s *Spec) Sound(t *rapid.T, c *Call, pools Pools) *Request {
 		name, draw := p.Name, func() string { return s.text(t, c, p.Name, p.Schema.Value, pools) }
 		switch p.In {
 		case "path":
-			segments[slices.Index(segments, "{"+name+"}")] = url.PathEscape(draw())
+			text := url.PathEscape(draw())
+			if dots(text) {
+				text = strings.ReplaceAll(text, ".", "%2E")
+			}
+			segments[slices.Index(segments, "{"+name+"}")] = text
 		case "query":
 			if rapid.Bool().Draw(t, "with "+name) {
 				r.Query = append(r.Query, [2]string{name, draw()})

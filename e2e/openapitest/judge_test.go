@@ -105,6 +105,8 @@ func TestJudge(t *testing.T) {
 		"refused: no field":        {sound(body(`{"to":7}`), problem(400, "invalid_argument", "this is not right")), "names no field"},
 
 		"no Allow":        {sound(problem(405, "not_found", "x"), func(x *Exchange) { x.Method = "PUT" }), "Allow"},
+		"dots in a path":  {sound(problem(404, "not_found", "x"), func(x *Exchange) { x.Method, x.Target = "GET", "/v1/users/.." }), ""},
+		"escaped dots":    {sound(problem(404, "not_found", "x"), func(x *Exchange) { x.Method, x.Target = "GET", "/v1/users/%2E%2E" }), ""},
 		"a redirect":      {sound(func(x *Exchange) { x.Target, x.Status = "//v1/messages", 307 }), "want 404"},
 		"nothing, in 200": {sound(func(x *Exchange) { x.Target = "/v1/nothing" }), "want 404"},
 	} {

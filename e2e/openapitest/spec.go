@@ -182,7 +182,7 @@ func (c *Call) match(path string) (map[string]string, bool) {
 		got, err := url.PathUnescape(segments[i])
 		name, isParam := strings.CutPrefix(want, "{")
 		switch {
-		case err != nil, isParam && got == "", !isParam && got != want:
+		case err != nil, isParam && got == "", !isParam && got != want, dots(segments[i]):
 			return nil, false
 		case isParam:
 			params[strings.TrimSuffix(name, "}")] = got
@@ -190,6 +190,9 @@ func (c *Call) match(path string) (map[string]string, bool) {
 	}
 	return params, true
 }
+
+// dots are a path's own business, unless they are escaped.
+func dots(segment string) bool { return segment == "." || segment == ".." }
 
 var errNoToken = errors.New("no bearer token")
 
