@@ -1,6 +1,8 @@
 package host
 
 import (
+	"time"
+
 	"github.com/rookery-im/rookery/actors/user"
 	"github.com/rookery-im/rookery/persistence/mailbox"
 )
@@ -57,7 +59,7 @@ func (s *Shard) expired(n uint32, now uint64) {
 			}
 		}
 	}
-	if now >= l.used+s.idle() && s.hibernate(l) {
+	if now >= l.used+s.idle(l) && s.hibernate(l) {
 		return
 	}
 	s.armAfter(l, now)
@@ -68,7 +70,7 @@ func (s *Shard) expired(n uint32, now uint64) {
 func (s *Shard) arm(l *live) { s.armAfter(l, 0) }
 
 func (s *Shard) armAfter(l *live, now uint64) {
-	due := l.used + s.idle()
+	due := l.used + s.idle(l)
 	if l.core != nil {
 		if d := l.core.Deadline(); d != 0 {
 			due = min(due, d)
@@ -90,7 +92,19 @@ func (s *Shard) armAfter(l *live, now uint64) {
 	r.timer = s.wheel.arm(due, l.row)
 }
 
-func (s *Shard) idle() uint64 { return uint64(s.cfg.Idle.Milliseconds()) }
+// hollowIdle is how long an actor stays of which nothing is kept: somebody
+// wrote to a user who does not exist, or watches one. Whoever makes names up
+// could else fill the memory with actors of nobody.
+const hollowIdle = time.Second
+
+// idle is how long the actor may stay without input, in milliseconds.
+func (s *Shard) idle(l *live) uint64 {
+	idle := s.cfg.Idle
+	if c, ok := l.core.(interface{ Hollow() bool }); ok && c.Hollow() {
+		idle = min(idle, hollowIdle)
+	}
+	return uint64(idle.Milliseconds())
+}
 
 // wake a row without an actor at its deadline, and drop the row where there is
 // nothing to keep. Deadlines far away are left for a sweep to find.

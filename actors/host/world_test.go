@@ -407,6 +407,7 @@ func (f *fake) Needs(any) []string            { return nil }
 func (f *fake) Has(string) bool               { return true }
 func (f *fake) Adopt(string, user.Rows) error { return nil }
 func (f *fake) Idle() bool                    { return true }
+func (f *fake) Hollow() bool                  { return strings.HasPrefix(f.id, "nobody") }
 
 func (f *fake) Attachments() []user.Attachment { return f.att }
 

@@ -353,6 +353,9 @@ func (s *State) Deadline() uint64 { return s.deadline }
 // Attachments excepted.
 func (s *State) Idle() bool { return len(s.links) == 0 && s.retry == 0 }
 
+// Hollow says that there was never such a user: nothing is kept of it.
+func (s *State) Hollow() bool { return s.account == nil && s.lastSeq == 0 && len(s.devices) == 0 }
+
 // Attachments of the devices that have any.
 func (s *State) Attachments() []Attachment {
 	var a []Attachment
