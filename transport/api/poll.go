@@ -58,7 +58,10 @@ func (a *API) poll(c *call, list *nodepb.List, wait time.Duration) (reply, *node
 	_ = http.NewResponseController(c.w).SetReadDeadline(time.Time{})
 
 	// Nothing is told past the end of the token.
-	ctx, cancel := context.WithTimeout(c.r.Context(), min(wait, c.until.Sub(a.cfg.Now())))
+	if !c.until.IsZero() {
+		wait = min(wait, c.until.Sub(a.cfg.Now()))
+	}
+	ctx, cancel := context.WithTimeout(c.r.Context(), wait)
 	defer cancel()
 	defer context.AfterFunc(a.serving, cancel)()
 	out, end, f := a.await(ctx, c, list)

@@ -7,6 +7,8 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -21,15 +23,18 @@ import (
 // parking is a backend that has what a test puts there, and parks what finds
 // nothing until it is woken. It counts what it is asked.
 type parking struct {
+	mu      sync.Mutex // for those who ask at once
 	entries []*storepb.Entry
 	wake    chan struct{}
 	asked   int
 	parked  int
-	left    int // given up while parked
+	left    atomic.Int32 // given up while parked
 	fault   *nodepb.Fault
 }
 
 func (p *parking) Ask(ctx context.Context, q *nodepb.Ask) (*nodepb.Answer, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.asked++
 	if p.fault != nil {
 		return &nodepb.Answer{Body: &nodepb.Answer_Fault{Fault: p.fault}}, nil
@@ -50,11 +55,13 @@ func (p *parking) Ask(ctx context.Context, q *nodepb.Ask) (*nodepb.Answer, error
 	}
 	p.parked++
 	defer func() { p.parked-- }()
+	p.mu.Unlock()
+	defer p.mu.Lock() // before what is deferred above
 	select {
 	case <-p.wake:
 		return &nodepb.Answer{Body: &nodepb.Answer_Woken{Woken: &nodepb.Woken{}}}, nil
 	case <-ctx.Done():
-		p.left++
+		p.left.Add(1)
 		return nil, ctx.Err()
 	}
 }
@@ -124,8 +131,8 @@ func TestPollEndsWithItsTime(t *testing.T) {
 		if took := time.Since(start); took != 30*time.Second || got.Code != 200 || got.Body.String() != `{"messages":[],"next":"3","end":true}` {
 			t.Errorf("after %v: %d %s", took, got.Code, got.Body)
 		}
-		if p.asked != 2 || p.left != 1 {
-			t.Errorf("asked %d times, left %d", p.asked, p.left)
+		if p.asked != 2 || p.left.Load() != 1 {
+			t.Errorf("asked %d times, left %d", p.asked, p.left.Load())
 		}
 
 		out := w.begin(t.Context(), "GET", "/v1/messages?after=3&wait=30s")
@@ -179,8 +186,8 @@ func TestPollThatIsLeft(t *testing.T) {
 		start := time.Now()
 		cancel()
 		got := <-out
-		if time.Since(start) > 0 || p.left != 1 || p.asked != 1 || got.Body.Len() > 0 || len(w.api.polls) > 0 {
-			t.Errorf("left %d, asked %d, said %q", p.left, p.asked, got.Body)
+		if time.Since(start) > 0 || p.left.Load() != 1 || p.asked != 1 || got.Body.Len() > 0 || len(w.api.polls) > 0 {
+			t.Errorf("left %d, asked %d, said %q", p.left.Load(), p.asked, got.Body)
 		}
 	})
 }
@@ -224,11 +231,11 @@ func TestPollFaults(t *testing.T) {
 			t.Errorf("leader lost: %d %s", got.Code, got.Body)
 		}
 		p.fault = nil
-		if got := <-w.begin(t.Context(), "HEAD", "/v1/messages?wait=30s"); got.Code != 200 || p.left != 0 {
-			t.Errorf("HEAD: %d, parked %d times", got.Code, p.left)
+		if got := <-w.begin(t.Context(), "HEAD", "/v1/messages?wait=30s"); got.Code != 200 || p.left.Load() != 0 {
+			t.Errorf("HEAD: %d, parked %d times", got.Code, p.left.Load())
 		}
-		if got := <-w.begin(t.Context(), "GET", "/v1/messages?wait=0"); got.Code != 200 || p.left != 0 {
-			t.Errorf("wait=0: %d, parked %d times", got.Code, p.left)
+		if got := <-w.begin(t.Context(), "GET", "/v1/messages?wait=0"); got.Code != 200 || p.left.Load() != 0 {
+			t.Errorf("wait=0: %d, parked %d times", got.Code, p.left.Load())
 		}
 	})
 }

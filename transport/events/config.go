@@ -25,7 +25,7 @@ type Sessions interface {
 type Hello struct {
 	User      string
 	Device    uint32
-	Expires   time.Time     // of the token
+	Expires   time.Time     // of the token; zero: it does not
 	After     uint64        // the seq after which the stream begins, or 0
 	Heartbeat time.Duration // that is wished for, or 0
 }

@@ -465,6 +465,31 @@ func TestSlowButSteady(t *testing.T) {
 	})
 }
 
+// Nor does one wait for a client that reads, but slowly: what is said of it is
+// to hold soon.
+func TestLingeringOfASlowReader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil)
+		c := w.ask("")
+		w.begun(c)
+		for range 40 {
+			w.s.Send(first, make([]byte, 10<<10))
+		}
+		start := time.Now()
+		w.s.CloseAll(4103, "unlinked")
+		w.round()
+		w.expect("opened 1", "closed 1")
+		for err := error(nil); err == nil; {
+			time.Sleep(time.Second)
+			_, err = io.ReadFull(c.res.Body, make([]byte, 4<<10))
+		}
+		synctest.Wait()
+		if took := time.Since(start); took > 11*time.Second || w.seated() != 0 {
+			t.Errorf("it went on for %v", took)
+		}
+	})
+}
+
 // A close does not wait for ever either.
 func TestLingering(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

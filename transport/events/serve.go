@@ -74,8 +74,6 @@ type writer struct {
 	w    http.ResponseWriter
 	ctl  *http.ResponseController
 	done <-chan struct{} // the client has gone
-	// until is when lingering ends, once the stream is being left.
-	until time.Time
 }
 
 func newWriter(s *Streams, st *stream, w http.ResponseWriter, r *http.Request) *writer {
@@ -109,7 +107,9 @@ var errGone = errors.New("events: the client has gone")
 
 // stream writes as things come; the code is how the session ended it.
 func (w *writer) stream() (uint16, error) {
-	beat, expiry := time.NewTimer(time.Hour), time.NewTimer(time.Hour)
+	beat, expiry := time.NewTimer(0), time.NewTimer(0) // set before they are waited for
+	beat.Stop()
+	expiry.Stop()
 	defer beat.Stop()
 	defer expiry.Stop()
 	told := false
@@ -120,7 +120,7 @@ func (w *writer) stream() (uint16, error) {
 		}
 		heartbeat, expires := w.st.times()
 		beat.Reset(heartbeat)
-		if !told {
+		if !told && !expires.IsZero() {
 			expiry.Reset(time.Until(expires))
 		}
 		select {
@@ -164,7 +164,6 @@ func (w *writer) flush() (*ending, error) {
 			}
 			continue
 		case end != nil:
-			w.until = time.Now().Add(w.s.cfg.Linger)
 			last, err := frames.AppendClose(nil, end.code, end.reason)
 			if err == nil {
 				err = w.write(last)
@@ -204,8 +203,8 @@ func (w *writer) push() error {
 // hurry bounds the next write.
 func (w *writer) hurry() {
 	until := time.Now().Add(w.s.cfg.Slow)
-	if !w.until.IsZero() && w.until.Before(until) {
-		until = w.until
+	if end := w.st.lingering(); !end.IsZero() && end.Before(until) {
+		until = end
 	}
 	// Where there is no connection there is nothing to wait for either.
 	_ = w.ctl.SetWriteDeadline(until)

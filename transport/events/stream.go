@@ -23,6 +23,7 @@ type stream struct {
 	waiting   int      // bytes, that being written included
 	crowded   bool     // more than PendingLow waited since Drained was said
 	ending    *ending
+	until     time.Time // when lingering ends; zero before the ending
 	heartbeat time.Duration
 	expires   time.Time
 	over      bool // the goroutine has ended
@@ -92,13 +93,13 @@ func (st *stream) admit(heartbeat time.Duration, expires time.Time) {
 	st.ring()
 }
 
-func (st *stream) end(e *ending) {
+func (st *stream) end(e *ending, until time.Time) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	if st.ending != nil {
 		return
 	}
-	st.ending = e
+	st.ending, st.until = e, until
 	if e.code == closeSlow {
 		st.drop()
 	}
@@ -141,7 +142,14 @@ func (st *stream) wrote(n, low int) bool {
 	return true
 }
 
-// times are the interval of comments and the time that is left to the token.
+// lingering is when the stream ends whatever is left; zero before its ending.
+func (st *stream) lingering() time.Time {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.until
+}
+
+// times are the interval of comments, and when the token expires.
 func (st *stream) times() (heartbeat time.Duration, expires time.Time) {
 	st.mu.Lock()
 	defer st.mu.Unlock()

@@ -93,10 +93,17 @@ func (s *Streams) Close(id uint64, code uint16, reason string) {
 	if st == nil {
 		return
 	}
-	st.end(&ending{code, reason})
+	st.end(&ending{code, reason}, time.Now().Add(s.cfg.Linger))
 	delete(s.byID, id)
 	s.closed = append(s.closed, id)
 	s.cfg.Post(func() {}) // for a Round soon; without it there is one all the same
+}
+
+// CloseAll closes every stream.
+func (s *Streams) CloseAll(code uint16, reason string) {
+	for id := range s.byID {
+		s.Close(id, code, reason)
+	}
 }
 
 // Round takes in what the goroutines have reported, and says what was closed.

@@ -397,6 +397,10 @@ func (g *Gateway) GoAway(conn uint64, reconnectAfter time.Duration) {
 	if s == nil || s.state == closing {
 		return
 	}
+	if s.enc == frames.EventStream && s.state == attaching {
+		g.close(s, CloseRestart, "the node is restarting") // it has not begun, and is refused
+		return
+	}
 	g.write(s, &clientpb.ServerFrame{Body: &clientpb.ServerFrame_GoAway{GoAway: &clientpb.GoAway{
 		Reason: "the node is restarting", ReconnectAfterMs: uint32(reconnectAfter.Milliseconds()), //nolint:gosec // seconds
 	}}})

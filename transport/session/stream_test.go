@@ -83,6 +83,13 @@ func TestStreamsThatCannotBegin(t *testing.T) {
 func TestStreamGoesAway(t *testing.T) {
 	s := newScene(t, nil)
 	s.stream(0)
+	s.trace = nil
+	s.g.GoAway(7, time.Second)
+	s.g.Flush()
+	s.expect("close 1012 the node is restarting") // before anything was written
+
+	s = newScene(t, nil)
+	s.stream(0)
 	s.reply(&nodepb.Attached{Session: 5})
 	s.reply(&nodepb.Page{Session: 5, End: true})
 	s.trace = nil

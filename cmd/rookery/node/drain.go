@@ -22,7 +22,10 @@ func (n *Node) Drain() error {
 	n.sendAway(until.Add(-n.cfg.DrainTimeout / 3))
 	n.await(until.Add(-n.cfg.DrainTimeout/4), func() bool { return n.sessions.Leaving() == 0 })
 	// What has no session hears of it as well: the echo endpoint's.
-	n.conns.Post(func() { n.conns.CloseSome(math.MaxInt, session.CloseRestart, errDraining.Error()) })
+	n.conns.Post(func() {
+		n.conns.CloseSome(math.MaxInt, session.CloseRestart, errDraining.Error())
+		n.streams.CloseAll(session.CloseRestart, errDraining.Error())
+	})
 	n.endRequests(until.Add(-n.cfg.DrainTimeout / 5))
 	n.settle(until)
 	n.end()
