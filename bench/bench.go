@@ -119,7 +119,7 @@ func parse(p Program, s scenario.Scenario, args []string) (*options, error) {
 	fs.IntVar(&o.pid, "pid", 0, "the node's process, where it is not the one that it says itself")
 	fs.StringVar(&o.dir, "dir", "", "with --self: where its data is put, in a folder that is removed afterwards (default: the system's temporary folder)")
 	fs.BoolVar(&o.memory, "allow-tmpfs", false, "measure even where the data is in memory; the report says so")
-	fs.DurationVar(&o.checkpoints, "checkpoint-every", 8*time.Second, "with --self: the node's own setting; a node's default is longer and writes less")
+	fs.DurationVar(&o.checkpoints, "checkpoint-every", 12*time.Second, "with --self: the node's own setting; a node's default is longer and writes less")
 	fs.Func("serve-flag", "with --self: one more flag for rookery serve; may be repeated, and is printed", func(s string) error {
 		o.serveFlags = append(o.serveFlags, s)
 		return nil

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/rookery-im/rookery/bench/load/ledger"
@@ -39,9 +40,9 @@ func Median(runs []Result) *Result {
 		mid.Seconds += r.Seconds
 		t = t.Plus(r.Tally)
 		mid.Valid = mid.Valid && r.Valid
-		mid.Invalid = append(mid.Invalid, r.Invalid...)
-		mid.Notes = append(mid.Notes, r.Notes...)
-		mid.Problems = append(mid.Problems, r.Problems...)
+		mid.Invalid = append(mid.Invalid, numbered(i, r.Invalid)...)
+		mid.Notes = append(mid.Notes, numbered(i, r.Notes)...)
+		mid.Problems = append(mid.Problems, numbered(i, r.Problems)...)
 	}
 	mid.Account(t)
 	for _, f := range figures(&mid) {
@@ -55,6 +56,14 @@ func Median(runs []Result) *Result {
 	}
 	mid.Runs = runs
 	return &mid
+}
+
+// numbered says of which run each text is.
+func numbered(i int, texts []string) (out []string) {
+	for _, t := range texts {
+		out = append(out, fmt.Sprintf("run %d: %s", i+1, t))
+	}
+	return out
 }
 
 // clone copies what medians are written into.

@@ -97,7 +97,7 @@ func (p *Pairs) run(ctx context.Context, env *Env, name string) (_ *report.Resul
 func (p *Pairs) closed(ctx context.Context, w *World, r *report.Result, window, checkpoints int) (*report.Phase, error) {
 	ph, err := w.Measure(ctx, Stretch{
 		Name: fmt.Sprintf("window %d", window), Drive: load.Drive{Window: window}, Warm: p.Warm, During: p.During,
-		Checkpoints: checkpoints, Most: max(p.During, 40*time.Second),
+		Checkpoints: checkpoints, Most: max(p.During, 45*time.Second),
 	})
 	if err != nil {
 		return nil, err
