@@ -67,6 +67,8 @@ func (p *parking) Ask(ctx context.Context, q *nodepb.Ask) (*nodepb.Answer, error
 }
 
 func (p *parking) add(seq uint64, peer string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.entries = append(p.entries, &storepb.Entry{Seq: seq, Body: &storepb.Entry_Receipt{Receipt: &storepb.Receipt{Peer: peer, By: peer}}})
 }
 
