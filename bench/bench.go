@@ -272,8 +272,11 @@ func (o *options) allowed(dir string) error {
 // fileSystem is where the node's data lies, if that is on this machine.
 func (o *options) fileSystem(n *target.Node) (*machine.FileSystem, string, error) {
 	dir := n.About.Data
-	if _, err := os.Stat(dir); dir == "" || err != nil {
-		return nil, "", nil //nolint:nilerr // elsewhere, or not for us to see
+	if !n.Here {
+		return nil, "", nil
+	}
+	if _, err := os.Stat(dir); err != nil {
+		return nil, "", nil //nolint:nilerr // not for us to see
 	}
 	if err := o.allowed(dir); err != nil {
 		return nil, "", err

@@ -34,6 +34,9 @@ func (w *World) Finish(ctx context.Context, r *report.Result) error {
 	if w.rate > 0 && w.rate < 1e5 {
 		r.Note("the node limits each device to %.0f sends a second: --self lifts that", w.rate)
 	}
+	if !w.env.Node.Here {
+		r.Note("the node's process is not on this machine: bytes written are not known, and the kernel's memory is that of here")
+	}
 	if r.LostConnections = st.Lost; st.Lost > 0 {
 		r.Note("%d connections were lost; %s", st.Lost, strings.Join(st.Losses, "; "))
 	}

@@ -49,7 +49,7 @@ func (e *Env) weigh(ctx context.Context, rest time.Duration) (weight, error) {
 	if err != nil {
 		return weight{}, err
 	}
-	p, err := machine.ReadProcess(e.Node.About.PID)
+	p, err := e.Node.Process(m)
 	return weight{float64(p.Resident), m[metricHeap], float64(machine.KernelMemory())}, err
 }
 

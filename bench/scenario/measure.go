@@ -45,7 +45,7 @@ func (w *World) sample(ctx context.Context) (s sample, err error) {
 	if s.metrics, err = w.env.Node.Metrics(ctx); err != nil {
 		return s, err
 	}
-	if s.process, err = machine.ReadProcess(w.env.Node.About.PID); err != nil {
+	if s.process, err = w.env.Node.Process(s.metrics); err != nil {
 		return s, err
 	}
 	if s.system, err = machine.ReadSystem(); err != nil {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -99,16 +100,34 @@ func TestMakeUsers(t *testing.T) {
 func TestGiven(t *testing.T) {
 	ready := http.StatusOK
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/readyz" {
+		switch r.URL.Path {
+		case "/readyz":
 			w.WriteHeader(ready)
+		case "/metrics":
+			fmt.Fprintf(w, "process_cpu_seconds_total 123456\nprocess_resident_memory_bytes 4096\n")
+		default:
+			fmt.Fprintf(w, `{"pid":%d,"version":"v1"}`, os.Getpid())
 		}
-		fmt.Fprint(w, `{"pid":42,"version":"v1"}`)
 	}))
 	defer s.Close()
 	admin := strings.TrimPrefix(s.URL, "http://")
 	n, err := Given(t.Context(), "127.0.0.1:1", admin, 0)
-	if err != nil || n.About.PID != 42 || n.Own() {
+	if err != nil || n.About.PID != os.Getpid() || n.Own() {
 		t.Fatalf("%+v, %v", n, err)
+	}
+	// This process is not the one that has used so much.
+	if n.Here {
+		t.Error("somebody else's process is taken for the node's")
+	}
+	m, err := n.Metrics(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p, err := n.Process(m); err != nil || p.CPU != 123456*time.Second || p.Resident != 4096 {
+		t.Errorf("%+v, %v", p, err)
+	}
+	if told, err := Given(t.Context(), "127.0.0.1:1", admin, os.Getpid()); err != nil || !told.Here {
+		t.Errorf("who says which process it is, knows: %v", err)
 	}
 	if err := n.Kill(); !errors.Is(err, errNotOwn) {
 		t.Errorf("kill: %v", err)

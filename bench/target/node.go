@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/rookery-im/rookery/bench/machine"
 )
 
 // Node that is measured.
@@ -23,6 +25,8 @@ type Node struct {
 	// Lifted are the limits that a node of our own runs without, in words; Set
 	// is what else it was told.
 	Lifted, Set []string
+	// Here says that About.PID is a process of this machine.
+	Here bool
 
 	own *own
 }
@@ -37,18 +41,52 @@ type own struct {
 	ended   chan struct{}
 }
 
-// Given is a node that runs. A pid of 0 is asked of it, which is right where it
-// runs on this machine.
+// Given is a node that runs. A pid of 0 is asked of it; whether that is a
+// process of this machine is found out.
 func Given(ctx context.Context, address, admin string, pid int) (*Node, error) {
-	n := &Node{Admin: NewAdmin(admin), Address: address}
+	n := &Node{Admin: NewAdmin(admin), Address: address, Here: pid != 0}
 	var err error
 	if n.About, err = n.Admin.About(ctx); err != nil {
 		return nil, err
 	}
 	if pid != 0 {
 		n.About.PID = pid
+		return n, n.Ready(ctx)
 	}
+	m, err := n.Metrics(ctx)
+	if err != nil {
+		return nil, err
+	}
+	n.Here = same(n.About.PID, m)
 	return n, n.Ready(ctx)
+}
+
+// same compares what the node says that it has used with what the process of
+// that number here has. In a container, or on another machine, the number is
+// somebody else's.
+func same(pid int, m Metrics) bool {
+	const apart = time.Second
+	p, err := machine.ReadProcess(pid)
+	if err != nil {
+		return false
+	}
+	d := p.CPU - time.Duration(m[metricCPU]*float64(time.Second))
+	return m[metricCPU] > 0 && d > -apart && d < apart
+}
+
+// What a node says of its own process.
+const (
+	metricCPU      = "process_cpu_seconds_total"
+	metricResident = "process_resident_memory_bytes"
+)
+
+// Process is what the node's process has used: as this machine says where it
+// runs here, as the node says otherwise; then nothing is known of its disk.
+func (n *Node) Process(m Metrics) (machine.Process, error) {
+	if n.Here {
+		return machine.ReadProcess(n.About.PID)
+	}
+	return machine.Process{CPU: time.Duration(m[metricCPU] * float64(time.Second)), Resident: int64(m[metricResident])}, nil
 }
 
 // SelfConfig says how a node of our own is started.
@@ -77,7 +115,7 @@ func Self(ctx context.Context, cfg SelfConfig) (*Node, error) {
 	}
 	admin := filepath.Join(dir, "admin.sock")
 	n := &Node{
-		Admin: NewAdmin(admin), Address: address,
+		Admin: NewAdmin(admin), Address: address, Here: true,
 		Lifted: []string{"rate of sends of a device (1000000/s, burst 1000000)", "registration (users are made over the admin address)"},
 		Set:    []string{fmt.Sprintf("checkpoint every %v", cfg.CheckpointEvery)},
 		own: &own{binary: cfg.Binary, dir: dir, log: log, args: append([]string{
