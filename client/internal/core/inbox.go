@@ -56,7 +56,12 @@ func (m *Machine) entry(seq uint64, size int, id string, e Event) {
 	}
 	m.session.delivered = max(m.session.delivered, seq)
 	if seq <= in.received || seq <= in.cursor {
-		return // it came before
+		// It came before, by an earlier connection. If it was taken meanwhile,
+		// only now may this connection ack it.
+		if in.ackAt.IsZero() && m.ackable() > m.session.acked {
+			in.ackAt = m.now.Add(m.cfg.AckDelay)
+		}
+		return
 	}
 	in.received = seq
 	if id != "" && in.ids[id] {

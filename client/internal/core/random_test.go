@@ -501,8 +501,10 @@ func (s *sim) push(c *simConn) {
 	if !c.live || c.closed != 0 {
 		return
 	}
+	most := s.rng.IntN(4) // a page
 	for _, n := range s.server.mailbox {
-		if n.seq > c.written {
+		if n.seq > c.written && most > 0 {
+			most--
 			c.written = n.seq
 			c.down = append(c.down, &clientpb.ServerFrame{Body: &clientpb.ServerFrame_Deliver{Deliver: &clientpb.Deliver{
 				Seq: n.seq, Id: n.id, From: &clientpb.Device{User: "bob", Device: 1}, Conversation: user("bob"),
@@ -558,7 +560,6 @@ func (s *sim) greet(c *simConn, h *clientpb.Hello) {
 		User: "alice", Device: 1, Heartbeat: durationpb.New(30 * time.Second),
 		Limits: &clientpb.Limits{InFlight: 100, InFlightPerConversation: 64},
 	}}})
-	s.push(c)
 	c.down = append(c.down, &clientpb.ServerFrame{Body: &clientpb.ServerFrame_Drained{Drained: &clientpb.Drained{}}})
 }
 
