@@ -24,7 +24,7 @@ var bounds = []bound{
 	{"slow-headers", 4000, 1, usual, 200, lobby},
 	{"slow-body", 4000, 1, usual, 200, lobby},
 	{"keep-alive", 4000, 1, usual, 200, lobby},
-	{"no-hello", 8000, 1, usual, 100, 0},
+	{"no-hello", 8000, 1, usual, 200, 0},
 	{"slow-frame", 4000, 1, usual, 100, 0},
 	{"slow-payload-stranger", 2000, 1, usual, 100, 0},
 	{"slow-payload", 1500, 1500, usual, 300, 0},

@@ -59,8 +59,8 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer) error {
 	yield, cpu := yieldProcessor(), processorTime()
 	ctx, cancel := context.WithTimeout(ctx, o.During)
 	defer cancel()
-	s := &Score{}
-	err := errors.Join(yield, a.Run(ctx, &o.Field, s))
+	s, err := a.run(ctx, &o.Field)
+	err = errors.Join(yield, err)
 	r := Report{Score: s.String(), CPU: processorTime() - cpu}
 	if err != nil {
 		r.Error = err.Error()

@@ -87,7 +87,7 @@ const (
 	LoopInbox       = 8192      // calls that wait for the loop
 	Unauthenticated = 1024      // connections of one address that have not said hello
 	Lobby           = 2048      // HTTP connections that are not being served; the oldest lose
-	LobbyPerAddress = 512       // the same of one address
+	LobbyPerAddress = 1024      // the same of one address
 	Bodies          = 64 << 20  // bytes of bodies, read or being read, of all requests together; the oldest lose
 	Handshakes      = 256       // opening handshakes of one address at once
 )

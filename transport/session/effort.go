@@ -47,7 +47,7 @@ func (g *Gateway) charge(s *session, bytes, frames int, broken bool) {
 	if broken {
 		cost *= brokenEffort
 	}
-	if s.activity(g.cfg.Limits).effort.add(g.now(), cost+float64(frames*frameEffort), g.cfg.Limits) && !s.resting {
+	if g.activity(s).effort.add(g.now(), cost+float64(frames*frameEffort), g.cfg.Limits) && !s.resting {
 		s.resting = true
 		g.resting = append(g.resting, s)
 		g.metrics.Rests.Inc()

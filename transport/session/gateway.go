@@ -85,9 +85,12 @@ type Gateway struct {
 	sessions map[uint64]*session
 	dirty    []*session
 	resting  []*session // not read for a while, see effort
-	open     []deadline // sends in the order in which they were read
-	spare    [][]byte   // buffers for session.out
-	reading  int64      // when the frame at hand was read, where it was held; else 0
+	// allowances of devices that have sessions, or had one a moment ago.
+	allowances map[owner]*allowance
+	parted     []*allowance // that no session used at one time, in that order
+	open       []deadline   // sends in the order in which they were read
+	spare      [][]byte     // buffers for session.out
+	reading    int64        // when the frame at hand was read, where it was held; else 0
 }
 
 // Tags of deadlines that are not of one send; those count from 1.
@@ -114,7 +117,7 @@ func New(cfg Config, conns Conns, users Users, tokens Verifier, now func() time.
 	}
 	return &Gateway{
 		cfg: cfg, conns: conns, users: users, tokens: tokens, now: now, log: log, metrics: m, start: now(),
-		sessions: map[uint64]*session{},
+		sessions: map[uint64]*session{}, allowances: map[owner]*allowance{},
 	}, nil
 }
 
@@ -158,6 +161,7 @@ func (g *Gateway) Closed(conn uint64) {
 		for user := range s.busy.watched {
 			g.tell(user, &nodepb.Unwatch{Origin: s.origin()})
 		}
+		g.leave(s.busy.allowance)
 	}
 	if s.user != "" { // attached, or about to be
 		g.tell(s.user, &nodepb.Detach{Origin: s.origin()})
@@ -203,7 +207,7 @@ func (g *Gateway) take(s *session, f *clientpb.ClientFrame, broken *nodepb.Fault
 		return errClosing
 	}
 	if s.state == attaching || s.busy != nil && len(s.busy.held) > 0 || g.full(s, f, broken) {
-		a := s.activity(g.cfg.Limits)
+		a := g.activity(s)
 		read := g.clock()
 		a.held = append(a.held, heldFrame{f, broken, read})
 		g.open = append(g.open, deadline{conn: s.conn, tag: heldTag, at: read})
@@ -254,7 +258,7 @@ func (g *Gateway) frame(s *session, f *clientpb.ClientFrame, broken *nodepb.Faul
 		g.beforeWelcome(s, f, broken)
 		return
 	}
-	if !s.activity(g.cfg.Limits).frames.AllowN(g.now(), 1) {
+	if !g.activity(s).frames.AllowN(g.now(), 1) {
 		broken = fault.New(fault.RateLimited, "", "frames: more than %g a second", g.cfg.Limits.Frames.PerSecond)
 	}
 	if send := f.GetSend(); send != nil {
@@ -369,6 +373,7 @@ func (g *Gateway) tell(user string, msg any) {
 // Sweep closes connections whose sends, or whose hello, have been open for too
 // long. It is called a few times a second.
 func (g *Gateway) Sweep() {
+	g.forget()
 	late := g.clock() - g.cfg.Answer.Microseconds()
 	n := 0
 	for ; n < len(g.open); n++ {

@@ -93,7 +93,7 @@ func (g *Gateway) send(s *session, ref uint32, m *clientpb.Send, broken *nodepb.
 			return
 		}
 	}
-	a := s.activity(g.cfg.Limits)
+	a := g.activity(s)
 	c := a.chains[n.GetTo()]
 	if c == nil {
 		if len(a.chains) >= limits.Chains {

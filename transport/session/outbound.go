@@ -325,7 +325,7 @@ func (g *Gateway) devices(s *session, m *nodepb.Devices) {
 		return
 	}
 	s.others = m.GetOthers()
-	a := s.activity(g.cfg.Limits)
+	a := g.activity(s)
 	a.barrier = barrier{epoch: m.GetEpoch(), upTo: a.counter, open: len(a.pending)}
 	g.confirm(s)
 }

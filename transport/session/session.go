@@ -3,8 +3,6 @@ package session
 import (
 	"time"
 
-	"golang.org/x/time/rate"
-
 	nodepb "github.com/rookery-im/rookery/proto/rookery/node/v1"
 	"github.com/rookery-im/rookery/transport/frames"
 
@@ -119,9 +117,7 @@ type activity struct {
 	// barrier: Devices of this epoch is confirmed once open, the sends stamped
 	// before it, are decided.
 	barrier barrier
-	effort  effort
-
-	sends, typing, watch, signals, frames *rate.Limiter
+	*allowance
 }
 
 type barrier struct {
@@ -179,12 +175,10 @@ func (a *activity) refused(c *chain, p *pending, f *nodepb.Fault) {
 	}
 }
 
-func (s *session) activity(limit Limits) *activity {
+func (g *Gateway) activity(s *session) *activity {
 	if s.busy == nil {
-		l := func(r Rate) *rate.Limiter { return rate.NewLimiter(rate.Limit(r.PerSecond), r.Burst) }
 		s.busy = &activity{
-			pending: map[uint32]*pending{}, chains: map[string]*chain{}, watched: map[string]struct{}{},
-			sends: l(limit.Sends), typing: l(limit.Typing), watch: l(limit.Watch), signals: l(limit.Signals), frames: l(limit.Frames),
+			pending: map[uint32]*pending{}, chains: map[string]*chain{}, watched: map[string]struct{}{}, allowance: g.allow(s),
 		}
 	}
 	return s.busy
