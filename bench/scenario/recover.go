@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"fmt"
 	"time"
 
 	"github.com/rookery-im/rookery/bench/load"
@@ -74,6 +75,7 @@ func (c *Recover) Run(ctx context.Context, env *Env) (_ *report.Result, err erro
 	if err != nil {
 		return nil, err
 	}
+	r.Phases = append(r.Phases, stored)
 	if err := w.Cut(ctx, storing, Senders); err != nil {
 		return nil, err
 	}
@@ -91,7 +93,7 @@ func (c *Recover) Run(ctx context.Context, env *Env) (_ *report.Result, err erro
 	if err != nil {
 		return nil, err
 	}
-	r.Phases = append(r.Phases, stored, drained)
+	r.Phases = append(r.Phases, drained)
 	r.StoreRate, r.DrainRate = stored.Rate, drained.Rate
 	if err := w.settle(ctx, "drained", time.Minute); err != nil {
 		return nil, err
@@ -104,7 +106,9 @@ func (c *Recover) underLoad(ctx context.Context, w *World, r *report.Result) err
 	if err := w.drive(talking, load.Drive{Rate: c.Rate})(ctx); err != nil {
 		return err
 	}
-	if _, err := w.watch(ctx, "under load", c.During, nil); err != nil {
+	begun := time.Now()
+	before, err := w.watch(ctx, "under load", c.During, nil)
+	if err != nil {
 		return err
 	}
 	killed := time.Now()
@@ -118,9 +122,18 @@ func (c *Recover) underLoad(ctx context.Context, w *World, r *report.Result) err
 		return err
 	}
 	r.Note("all %d connections were drained again %.2f s after the kill", st.Live, time.Unix(0, st.LastDrained).Sub(killed).Seconds())
-	if _, err := w.watch(ctx, "after", c.During, nil); err != nil {
+	resumed := time.Now()
+	after, err := w.watch(ctx, "after", c.During, nil)
+	if err != nil {
 		return err
 	}
+	for i := range after.series {
+		after.series[i].At += resumed.Sub(begun).Seconds()
+	}
+	r.Phases = append(r.Phases, report.Phase{
+		Name: fmt.Sprintf("killed at %.1f s", killed.Sub(begun).Seconds()), Offered: c.Rate, Seconds: time.Since(begun).Seconds(),
+		Series: append(before.series, after.series...),
+	})
 	if err := w.halt(ctx); err != nil {
 		return err
 	}
