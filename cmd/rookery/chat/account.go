@@ -114,10 +114,10 @@ const defaultServer = "http://127.0.0.1:8080"
 // serverURL reads an address as people give it: with or without a scheme.
 // Without one it is TLS, except to this machine.
 func serverURL(given string) (string, error) {
-	given = strings.TrimRight(strings.TrimSpace(given), "/")
+	given = strings.TrimSpace(given)
 	if !strings.Contains(given, "://") {
-		host := given
-		if h, _, err := net.SplitHostPort(given); err == nil {
+		host, _, _ := strings.Cut(given, "/")
+		if h, _, err := net.SplitHostPort(host); err == nil {
 			host = h
 		}
 		scheme := "https"
@@ -137,6 +137,7 @@ func serverURL(given string) (string, error) {
 	case u.Scheme != "http" && u.Scheme != "https":
 		return "", fmt.Errorf("the server's address %q begins with neither http nor https", given)
 	}
+	u.Path = strings.TrimRight(u.Path, "/")
 	if u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
 		return "", fmt.Errorf("the server's address %q: want a host and perhaps a port, as in https://chat.example.org", given)
 	}

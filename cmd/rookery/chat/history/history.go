@@ -26,11 +26,19 @@ const rewriteFrom = 1 << 20
 
 var errForeign = errors.New("this is not a history of rookery chat")
 
+// disk is what a history needs of its *os.File.
+type disk interface {
+	io.ReadWriteSeeker
+	io.Closer
+	Truncate(size int64) error
+	Sync() error
+}
+
 // File is an open history. One goroutine uses it at a time, and one process:
 // whoever opens it holds the account's lock.
 type File struct {
 	path    string
-	f       *os.File
+	f       disk
 	size    int64 // of what is whole
 	compact int64 // size when it was last known to be compact
 	dirty   bool

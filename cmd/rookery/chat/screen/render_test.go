@@ -110,6 +110,9 @@ func TestGolden(t *testing.T) {
 		{"top", 80, 24, func(m *talk.Model, v *View) { v.At = Scroll(m, *v, -1000) }},
 		{"help", 80, 24, func(_ *talk.Model, v *View) { v.Help = Shown }},
 		{"carol", 80, 24, func(m *talk.Model, v *View) { m.Step(talk.Opened{Conversation: "carol", At: noon}) }},
+		{"long-name", 80, 24, func(m *talk.Model, v *View) {
+			m.Step(talk.Opened{Conversation: "+4915112345678901234567890", At: noon})
+		}},
 		{"typing-a-lot", 80, 24, func(_ *talk.Model, v *View) {
 			v.Input = strings.Split("> one\n  two\n  three\n  four\n  five\n  six\n  seven\n  eight", "\n")
 			v.CursorX, v.CursorY = 5, 6

@@ -281,7 +281,7 @@ func (m *Model) saveDraft() []Effect {
 
 func (m *Model) submitted(e Submitted) []Effect {
 	m.advance(e.At)
-	q := Queued{Conversation: e.Conversation, ID: e.ID, Text: e.Text, At: e.At}
+	q := Queued(e)
 	m.queued(q)
 	c := m.at(e.Conversation)
 	l := c.Pending[len(c.Pending)-1]
