@@ -333,7 +333,7 @@ func (m *Machine) settle(e *entry, fate *clientpb.ServerFrame) {
 // tell the fate to who waits for it; else it is kept until its event is taken.
 func (m *Machine) tell(e *entry, frame *clientpb.ServerFrame) {
 	m.outbox.loose++
-	sync := m.outbox.loose >= window
+	sync := m.outbox.loose >= window && !mutantNoWindow
 	fate := Fate{ID: e.send.GetId(), To: e.send.GetTo(), Sent: frame.GetSent(), Refusal: frame.GetError()}
 	if e.call != 0 {
 		delete(m.outbox.byID, fate.ID)

@@ -1,0 +1,5 @@
+//go:build !mutant_earlyack
+
+package core
+
+const mutantEarlyAck = false

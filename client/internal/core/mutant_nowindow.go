@@ -1,0 +1,5 @@
+//go:build mutant_nowindow
+
+package core
+
+const mutantNoWindow = true
