@@ -13,8 +13,9 @@ import (
 // care may ask for it without an end. So past the burst that the rates allow a
 // session is not read from until it has made up for it.
 const (
-	frameEffort  = 4 << 10 // bytes that a frame counts as, however small
-	brokenEffort = 32      // times what a message with a broken frame counts
+	frameEffort  = 4 << 10  // bytes that a frame counts as, however small
+	brokenEffort = 32       // times what a message with a broken frame counts
+	faultEffort  = 16 << 10 // bytes that an answer which is an error counts as
 )
 
 // effort is a bucket that may be overdrawn.

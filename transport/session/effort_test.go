@@ -65,6 +65,19 @@ func TestBrokenFramesCountMore(t *testing.T) {
 	}
 }
 
+// Frames that are refused are work as well, most of it an actor's.
+func TestRefusedFramesCountMore(t *testing.T) {
+	s := newScene(t, nil)
+	s.attach()
+	messages := 0
+	for ; s.count("pause") == 0; messages++ {
+		if messages > 8 {
+			t.Fatal("thousands of acks of what was never delivered are read in a row")
+		}
+		s.say(strings.Repeat("{\"ack\":{\"seq\":\"9\"}}\n", limits.FrameCount))
+	}
+}
+
 // What rests and is held stays unread until both are over.
 func TestRestAndHold(t *testing.T) {
 	s := newScene(t, func(c *Config) { c.Limits.InFlight = 1; c.Limits.Frames = Rate{10, 100} })

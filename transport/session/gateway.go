@@ -350,6 +350,9 @@ func (g *Gateway) recycle(s *session) {
 
 func (g *Gateway) fault(s *session, ref uint32, id string, f *nodepb.Fault) {
 	g.metrics.Faults.WithLabelValues(f.GetCode()).Inc()
+	if s.busy != nil {
+		s.busy.effort.level += faultEffort // judged with the message, see charge
+	}
 	g.write(s, frames.ErrorFrame(ref, id, f))
 }
 
