@@ -22,10 +22,10 @@ import (
 
 // TestChaos lets several devices talk through a proxy that delays, cuts in the
 // middle of frames, swallows answers, and lets what one connection said arrive
-// after the next one began, to a node that is killed and started again, while
-// the devices themselves are closed, or end in a crash or a power cut, and come
-// back from their files. In the end every message must have its fate, and every
-// device must have been shown each message once, in order.
+// after the next one began, to a node that is killed, or stopped, and started
+// again, while the devices themselves are closed, or end in a crash or a power
+// cut, and come back from their files. In the end every message must have its
+// fate, and every device must have been shown each message once, in order.
 //
 // ROOKERY_CHAOS_SEED repeats a run's choices, ROOKERY_CHAOS_TIME is for how
 // long the faults last (8s).
@@ -71,7 +71,7 @@ type world struct {
 func newWorld(t *testing.T, seed uint64) *world {
 	w := &world{t: t, seed: seed, log: newRecord()}
 	// Tokens that run out all the time, and no bound on asking for new ones.
-	w.node = newNode(t, "--token-life", "5s", "--rate-login", "1000/1000")
+	w.node = newNode(t, "--token-life", "5s", "--rate-login", "1000/1000", "--drain-timeout", "3s")
 	w.ctx, w.stop = context.WithCancel(context.Background())
 	dir := t.TempDir()
 	users := []string{"alice", "bob", "carol"}
@@ -108,7 +108,11 @@ func (w *world) run(length time.Duration) {
 	for {
 		select {
 		case <-time.After(time.Duration(800+rng.IntN(1500)) * time.Millisecond):
-			w.node.kill()
+			if rng.IntN(4) > 0 {
+				w.node.kill()
+			} else {
+				w.node.stop() // says goAway
+			}
 			w.node.start()
 		case <-end:
 			return

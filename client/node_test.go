@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -143,6 +144,19 @@ func (n *node) start() {
 func (n *node) kill() {
 	_ = n.process.Process.Kill()
 	<-n.ended
+}
+
+// stop by SIGTERM: the node sends its clients away first.
+func (n *node) stop() {
+	n.t.Helper()
+	if err := n.process.Process.Signal(syscall.SIGTERM); err != nil {
+		n.t.Fatal(err)
+	}
+	select {
+	case <-n.ended:
+	case <-time.After(patience):
+		n.t.Fatal("the server did not end when it was told to")
+	}
 }
 
 func eventually(t testing.TB, what string, try func() error) {
