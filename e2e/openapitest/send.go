@@ -115,7 +115,10 @@ func (l *Line) Raw(text []byte, method string, then After) (*Exchange, error) {
 	}()
 	err := l.read(x)
 	l.conn.Close()
-	_ = <-written // it may have failed: who answers early need not read the rest
+	// Writing may have failed: who answers early need not read the rest.
+	if wrote := <-written; wrote != nil && x.Status == 0 && err == nil {
+		err = wrote
+	}
 	return x, err
 }
 
