@@ -290,7 +290,7 @@ func (c *Client) queue(ctx context.Context, d Draft, fate chan core.Fate) (strin
 // Read says that everything up to order in the conversation was read. It is
 // stored, and said again until a connection has carried it for sure.
 func (c *Client) Read(ctx context.Context, conv Conversation, order uint64) error {
-	if err := conv.check(); err != nil {
+	if err := conv.check("read.conversation"); err != nil {
 		return fmt.Errorf("client: read: %w", err)
 	}
 	return c.said(ctx, "read", core.Read{Conversation: conv.proto(), Order: order})
@@ -298,7 +298,7 @@ func (c *Client) Read(ctx context.Context, conv Conversation, order uint64) erro
 
 // Typing says that the user types, or stopped. ErrOffline without a connection.
 func (c *Client) Typing(ctx context.Context, conv Conversation, on bool) error {
-	if err := conv.check(); err != nil {
+	if err := conv.check("typing.conversation"); err != nil {
 		return fmt.Errorf("client: typing: %w", err)
 	}
 	return c.said(ctx, "typing", core.Typing{Conversation: conv.proto(), On: on})
@@ -307,13 +307,18 @@ func (c *Client) Typing(ctx context.Context, conv Conversation, on bool) error {
 // Watch replaces the users whose presence is followed; what is known of each,
 // and every change, comes as a Presence event. It is said again on every connection.
 func (c *Client) Watch(ctx context.Context, users ...string) error {
+	for i, u := range users {
+		if err := checkText(fmt.Sprintf("watch.users[%d]", i), u); err != nil {
+			return fmt.Errorf("client: watch: %w", err)
+		}
+	}
 	return c.said(ctx, "watch", core.Watch{Users: append([]string{}, users...)})
 }
 
 // Signal passes bytes to whoever of the conversation is connected, at most
 // once. ErrOffline without a connection.
 func (c *Client) Signal(ctx context.Context, to Conversation, b []byte) error {
-	if err := to.check(); err != nil {
+	if err := to.check("signalTo.to"); err != nil {
 		return fmt.Errorf("client: signal: %w", err)
 	}
 	return c.said(ctx, "signal", core.Signal{To: to.proto(), Bytes: append([]byte{}, b...)})

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Config says where and as whom to connect. URL and User are needed, and one
@@ -29,7 +30,8 @@ type Config struct {
 	// TokenSource gives a token that is good now, for servers whose tokens come
 	// from an outside issuer. It is asked before a connection whenever the last
 	// token was refused or none is known, and stands instead of Password. An
-	// error that is ErrUnauthenticated stops the client; it tries again after others.
+	// error that is ErrUnauthenticated stops the client; it tries again after
+	// others. Several goroutines may ask at once.
 	TokenSource func(context.Context) (string, error)
 
 	// Store remembers the device, the place in the mailbox and unsent messages.
@@ -106,6 +108,9 @@ func (cfg Config) validate() (base, error) {
 		}
 	}
 	fault(cfg.User == "" && cfg.TokenSource == nil, "User: missing")
+	for _, text := range []struct{ field, is string }{{"User", cfg.User}, {"DeviceName", cfg.DeviceName}, {"ClientName", cfg.ClientName}} {
+		fault(!utf8.ValidString(text.is), "%s: must be UTF-8", text.field)
+	}
 	fault(len(cfg.ClientName) > 64, "ClientName: %d bytes, at most 64", len(cfg.ClientName))
 	fault(cfg.Encoding > JSON, "Encoding: %d is none", cfg.Encoding)
 	fault(cfg.HTTPClient.Timeout != 0, "HTTPClient.Timeout: must be 0, a WebSocket outlives it")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -21,9 +22,22 @@ func (c Conversation) proto() *clientpb.Conversation {
 	return &clientpb.Conversation{Peer: &clientpb.Conversation_User{User: c.User}}
 }
 
-func (c Conversation) check() error {
+// check refuses what no frame holds; field is what the server calls it.
+func (c Conversation) check(field string) error {
 	if (c.User == "") == (c.Group == "") {
 		return fmt.Errorf("%w: a conversation has a user or a group", ErrInvalidArgument)
+	}
+	if c.User != "" {
+		return checkText(field+".user", c.User)
+	}
+	return checkText(field+".group", c.Group)
+}
+
+// checkText refuses what protobuf does not take for text: the frame could not
+// be encoded, and its connection would end each time it is said again.
+func checkText(field, text string) error {
+	if !utf8.ValidString(text) {
+		return fmt.Errorf("%w: %s: must be UTF-8", ErrInvalidArgument, field)
 	}
 	return nil
 }
@@ -49,9 +63,21 @@ func timeOf(t *timestamppb.Timestamp) time.Time {
 	return t.AsTime()
 }
 
+func (d Draft) check() error {
+	if err := d.To.check("send.to"); err != nil {
+		return err
+	}
+	for i, p := range d.Payloads {
+		if err := checkText(fmt.Sprintf("send.payloads[%d].user", i), p.User); err != nil {
+			return err
+		}
+	}
+	return checkText("send.replyTo", d.ReplyTo)
+}
+
 // proto is the draft as a frame, with an id.
 func (d Draft) proto() (*clientpb.Send, error) {
-	if err := d.To.check(); err != nil {
+	if err := d.check(); err != nil {
 		return nil, err
 	}
 	s := &clientpb.Send{
@@ -73,7 +99,10 @@ func (d Draft) proto() (*clientpb.Send, error) {
 	}
 	id, err := uuid.Parse(d.ID)
 	if err != nil || len(d.ID) != 36 {
-		return nil, fmt.Errorf("%w: the id %q is not a UUID", ErrInvalidArgument, d.ID)
+		return nil, fmt.Errorf("%w: send.id: %q is not a UUID", ErrInvalidArgument, d.ID)
+	}
+	if id == uuid.Nil { // an error about it could not name it, and it would wait for ever
+		return nil, fmt.Errorf("%w: send.id: must not be the nil UUID", ErrInvalidArgument)
 	}
 	s.Id = id.String()
 	return s, nil

@@ -44,6 +44,7 @@ type loop struct {
 	sync    bool
 	todo    []core.Effect
 	answers []answer
+	given   []uint64 // calls that were given up
 
 	broken bool // the store failed
 	closed bool
@@ -135,8 +136,9 @@ func (l *loop) serve(r request) {
 			l.calls[l.call] = r.fate
 			r.in = in
 		}
-	case core.Abandon:
+	case core.Abandon: // an earlier input of this round may have answered it: that still goes out
 		in.Call = l.callOf(r.fate)
+		l.given = append(l.given, in.Call)
 		r.in = in
 	case core.Fetch:
 		l.fetcher = r.reply
@@ -152,7 +154,6 @@ func (l *loop) serve(r request) {
 func (l *loop) callOf(fate chan core.Fate) uint64 {
 	for call, ch := range l.calls {
 		if ch == fate {
-			delete(l.calls, call)
 			return call
 		}
 	}
@@ -191,6 +192,10 @@ func (l *loop) perform() {
 	for _, e := range todo {
 		l.do(e)
 	}
+	for _, call := range l.given {
+		delete(l.calls, call)
+	}
+	l.given = l.given[:0]
 	for _, a := range answers {
 		if a.to != nil {
 			a.to <- a.effect // has room for its one answer

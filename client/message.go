@@ -75,7 +75,8 @@ const (
 // Draft is a message to be sent. Only To is needed.
 type Draft struct {
 	// ID is the message's UUID. Left empty, one is made (version 7). Give one
-	// only to a message of its own: the same id is the same message.
+	// only to a message of its own: the same id is the same message, and
+	// ErrAlreadyExists while that is still queued.
 	ID string
 	To Conversation
 	// Kind is KindText where it is left out.
