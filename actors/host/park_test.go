@@ -105,6 +105,19 @@ func TestParkedWhenTheBatchIsDropped(t *testing.T) {
 	}
 }
 
+// Taking back what is parked is never refused: nobody repeats it.
+func TestUnparkOfABusyShard(t *testing.T) {
+	w := parkingWorld(t)
+	w.park(1, 0)
+	w.write(1) // in flight
+	watch := &nodepb.Watch{Origin: &nodepb.Origin{Conn: 7, User: "carol"}}
+	for w.shards[2].Tell("bob2", watch) == nil {
+	}
+	if err := w.shards[2].Tell("bob2", &nodepb.Unpark{Origin: &nodepb.Origin{Conn: parked + 1, User: "bob2", Device: 1}}); err != nil {
+		t.Error(err)
+	}
+}
+
 // With the term everything parked is gone.
 func TestParkedWhenTheTermEnds(t *testing.T) {
 	w := parkingWorld(t)

@@ -200,8 +200,8 @@ func (t *turn) enter(e *storepb.Entry) {
 		t.tell(d.att.Conn, &nodepb.Push{Session: d.att.Session, Previous: d.att.Pushed, Entry: e})
 		d.att.Pushed = e.GetSeq()
 	}
-	if len(t.parked) > 0 {
-		t.wake(func(p Attachment) bool { return p.Pushed < e.GetSeq() && p.Device != e.GetSkip() })
+	if len(t.parked) > 0 { // all of them after seqs given before this one
+		t.wake(func(p Attachment) bool { return p.Device != e.GetSkip() })
 	}
 }
 
