@@ -5,9 +5,11 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net"
 	"net/http"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 )
@@ -92,7 +94,7 @@ func TestChatDoors(t *testing.T) {
 	a.shows(`refused: this device was unlinked`, `start rookery chat again`)
 	a.typed("not lost")
 	a.key("Enter")
-	a.typed("/to alice")
+	a.shows(`> not lost$`, `to whom\?`)
 	a.key("C-c")
 	a.shows(`left with 0`)
 	a.again(chatCommand(t, s, state))
@@ -103,10 +105,13 @@ func TestChatDoors(t *testing.T) {
 	a.shows(`online$`)
 
 	// The terminal goes away: ssh, or a window that was closed. The draft stays.
-	a.typed("half")
-	a.shows(`> half$`)
+	a.shows(`> not lost$`)
+	a.typed(" at all")
+	a.shows(`> not lost at all$`)
 	kill(t, a, syscall.SIGHUP)
 	a.shows(`left with 0`)
+	a.again(chatCommand(t, s, state))
+	a.shows(`> not lost at all$`)
 
 	// Nobody listens, and no such name.
 	c := x.open("c", chatCommand(t, &server{t: t, address: "127.0.0.1:1"}, filepath.Join(dir, "c"), "--user", "carol"), "ROOKERY_PASSWORD=1234567890")
@@ -143,4 +148,40 @@ func TestChatNameTaken(t *testing.T) {
 	a.answers(`new on this server`, "n")
 	a.answers(`Password of alice`, "correct horse")
 	a.shows(`alice on .* online$`)
+}
+
+// Who stays away longer than a token lasts is asked for the password, and is
+// the same device as before.
+func TestChatTokenRunsOut(t *testing.T) {
+	s := startServer(t, "--token-life", "2s")
+	x := startTmux(t)
+	state := filepath.Join(t.TempDir(), "a")
+	if _, errs, code := chatLines(t, s, state, "alice", "correct horse", "@alice a note to myself\n", "--register"); code != 0 {
+		t.Fatalf("exit %d: %s", code, errs)
+	}
+	eventually(t, "the token runs out", func() error {
+		if _, errs, code := chatLines(t, s, state, "alice", "", "", "--wait", "0s"); code == 0 || !strings.Contains(errs, "login has run out") {
+			return fmt.Errorf("exit %d: %s", code, errs)
+		}
+		return nil
+	})
+	a := x.open("a", chatCommand(t, s, state))
+	a.shows(`login has run out`)
+	a.answers(`Password of alice`, "correct horse")
+	a.shows(`online$`, `you +a note to myself$`)
+	token := linkDevice(t, s, "alice", "correct horse")
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.url("/v1/devices"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+token)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var list struct{ Devices []struct{ Device int } }
+	if err := json.NewDecoder(resp.Body).Decode(&list); err != nil || len(list.Devices) != 2 {
+		t.Errorf("devices %+v, %v; want the chat's and the one that asks", list, err)
+	}
 }

@@ -415,6 +415,25 @@ func TestChatByLines(t *testing.T) {
 			"* today hh:mm alice: hello\n* today hh:mm alice: how are you?\n* today hh:mm alice: /slash\n* today hh:mm alice: red\n* today hh:mm > alice: fine [✓ sent]\n", "", 0)
 	arrives("alice", "hh:mm > bob: hello [✓✓◉ read]", "hh:mm > bob: how are you? [✓✓◉ read]", "hh:mm > bob: /slash [✓✓◉ read]", "hh:mm > bob: red [✓✓◉ read]", "hh:mm bob: fine")
 	arrives("bob", "hh:mm > alice: fine [✓✓ delivered]")
+	// By a token alone, as where an outside issuer makes them: another device, with a place of its own.
+	token := filepath.Join(dir, "token")
+	if err := os.WriteFile(token, []byte(linkDevice(t, s, "alice", "correct horse")+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	tablet := func(input, want, complaint string, code int, more ...string) {
+		t.Helper()
+		out, errs, got := chatLines(t, s, filepath.Join(dir, "tablet"), "alice", "", input, append(more, "--token-file", token)...)
+		if want != "" && out != want || !strings.Contains(errs, complaint) || got != code {
+			t.Errorf("by a token: exit %d\ngot\n%swant\n%sand on stderr %q", got, out, want, errs)
+		}
+	}
+	tablet("@bob by token\n", hello("alice")+"* online\nhh:mm > bob: by token [✓ sent]\n", "", 0)
+	if err := os.WriteFile(token, []byte("no.such.token\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	tablet("@bob again\n", "", "the login is not valid", 1)
+	arrives("bob", "hh:mm alice: by token")
+	arrives("alice", "hh:mm > bob: by token [✓ sent]", "hh:mm > bob: by token [✓✓ delivered]")
 	s.kill()
 	run("alice", "", "@bob later\n", hello("alice")+"* offline, again: nobody listens there\nhh:mm > bob: later [◷ queued]\n", "not everything was sent", 1, "--wait", "1s")
 	s.restart()

@@ -132,8 +132,10 @@ func TestTranslate(t *testing.T) {
 			t.Errorf("%v %q: %q, want %q", c.kind, c.payload, got, c.want)
 		}
 	}
-	link := translate(&client.StateChanged{Status: client.Status{State: client.StateStopped, Err: client.ErrUnlinked}}, now).(talk.LinkChanged).Link
-	if link.State != talk.Refused || link.Advice == "" {
+	if e := translate(&client.StateChanged{Status: client.Status{State: client.StateStopped}}, now); e != nil {
+		t.Errorf("the end, without its reason: %v", e)
+	}
+	if link := over(fmt.Errorf("receive: %w", client.ErrUnlinked)).Link; link.State != talk.Refused || link.Why != "this device was unlinked" || link.Advice == "" {
 		t.Errorf("%+v", link)
 	}
 	settled := translate(&client.Settled{ID: "1", To: client.With("bob"), Err: &client.Error{Code: client.ErrInvalidArgument, Message: "\x1b[2Jno"}}, now).(talk.Settled)

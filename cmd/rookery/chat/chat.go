@@ -22,6 +22,7 @@ var ErrUsage = errors.New("rookery chat --help lists the flags")
 type options struct {
 	server, user, state string
 	passwordFile        string
+	tokenFile           string
 	password, invite    string
 	register            bool
 	line, stay          bool
@@ -85,6 +86,7 @@ func parse(args []string, getenv func(string) string, diagnose io.Writer) (optio
 	fs.BoolVar(&o.register, "register", false, "make the account first, where it is not there")
 	fs.StringVar(&o.state, "state", "", "directory for logins and scrollback (default: $XDG_STATE_HOME/rookery/chat)")
 	fs.StringVar(&o.passwordFile, "password-file", "", "file whose first line is the password")
+	fs.StringVar(&o.tokenFile, "token-file", "", "file whose first line is the token, for servers whose tokens come from an outside issuer")
 	fs.BoolVar(&o.line, "line", false, "chat by lines, as in a pipe")
 	fs.BoolVar(&o.stay, "stay", false, "by lines: go on when the input has ended")
 	fs.DurationVar(&o.wait, "wait", 30*time.Second, "by lines: how long to wait, when the input has ended, for what is not sent")
@@ -98,7 +100,7 @@ func parse(args []string, getenv func(string) string, diagnose io.Writer) (optio
 		return o, fmt.Errorf("unexpected argument %q: %w", fs.Arg(0), ErrUsage)
 	}
 	if o.passwordFile != "" {
-		p, err := readPassword(o.passwordFile)
+		p, err := readSecret(o.passwordFile)
 		if err != nil {
 			return o, err
 		}

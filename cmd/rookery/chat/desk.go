@@ -134,7 +134,7 @@ func (d *desk) receiving() {
 		}
 	})
 	if ctx.Err() == nil {
-		d.deliver(ctx, news{event: talk.LinkChanged{Link: talk.Link{State: talk.Refused, Why: explain(err), Advice: advice(err)}}})
+		d.deliver(ctx, news{event: over(err)})
 	}
 }
 

@@ -78,6 +78,7 @@ func (f *fullScreen) run(ctx context.Context) error {
 	if f.greeting != "" {
 		f.notify(f.greeting, screen.Urgent)
 	}
+	f.setInput(f.model.Draft("")) // typed before it was said to whom
 	if all := f.model.List(); len(all) > 0 {
 		f.open(all[0].Peer)
 	}
@@ -241,11 +242,7 @@ func (f *fullScreen) open(peer string) {
 	}
 	f.steps(talk.Opened{Conversation: peer, At: f.view.Now})
 	f.view.At = screen.Position{}
-	draft := ""
-	if c := f.model.Conversation(peer); c != nil {
-		draft = c.Draft
-	}
-	f.setInput(draft)
+	f.setInput(f.model.Draft(peer))
 }
 
 // next turns to another conversation of the list.

@@ -91,7 +91,7 @@ func (d *door) choose(ctx context.Context) (account, error) {
 			return account{}, err
 		}
 		a := d.state.account(server, user)
-		if a.known() || d.password != "" || !d.console.asks() {
+		if a.known() || d.password != "" || d.given.tokenFile != "" || !d.console.asks() {
 			return a, d.registerQuietly(ctx, a)
 		}
 		return a, d.introduce(ctx, a)
@@ -243,7 +243,7 @@ func (e *doorError) Unwrap() error { return e.cause }
 // open opens the client, and asks for the password where the device has none
 // or a login that has run out.
 func (d *door) open(ctx context.Context, a account) (*client.Client, error) {
-	if d.password == "" && !a.known() {
+	if d.password == "" && d.given.tokenFile == "" && !a.known() {
 		if err := d.askPassword(ctx, a); err != nil {
 			return nil, err
 		}
@@ -262,6 +262,8 @@ func (d *door) open(ctx context.Context, a account) (*client.Client, error) {
 		again := errors.Is(err, client.ErrUnauthenticated) || errors.Is(err, client.ErrUnlinked)
 		var server *client.Error
 		switch {
+		case again && d.given.tokenFile != "":
+			return nil, &doorError{"the token in " + d.given.tokenFile + " is not accepted, or not " + a.User + "'s", err}
 		case again && d.console.asks() && d.given.password == "":
 			d.say("%s", whyAgain(err, d.password != ""))
 			if err := d.askPassword(ctx, a); err != nil {
@@ -308,11 +310,15 @@ func (d *door) openOnce(ctx context.Context, a account) (*client.Client, error) 
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	sdk, err := client.Open(ctx, client.Config{
+	cfg := client.Config{
 		URL: a.Server, User: a.User, Password: d.password, DeviceName: "chat on " + host,
 		Store: store, ClientName: "rookery-chat/1",
-	})
-	return sdk, err
+	}
+	if path := d.given.tokenFile; path != "" {
+		// Read anew each time: whoever puts tokens there replaces them before they run out.
+		cfg.Password, cfg.TokenSource = "", func(context.Context) (string, error) { return readSecret(path) }
+	}
+	return client.Open(ctx, cfg)
 }
 
 // settle gives a new client a moment to find out whether its login is good, so
@@ -343,11 +349,11 @@ func (d *door) say(format string, args ...any) {
 	fmt.Fprintf(d.console.diagnose, format+"\n", args...)
 }
 
-// readPassword reads --password-file.
-func readPassword(path string) (string, error) {
+// readSecret reads the first line of --password-file or --token-file.
+func readSecret(path string) (string, error) {
 	f, err := os.Open(filepath.Clean(path))
 	if err != nil {
-		return "", fmt.Errorf("read the password: %w", err)
+		return "", err
 	}
 	defer f.Close()
 	s, err := firstLine(f)
@@ -355,7 +361,7 @@ func readPassword(path string) (string, error) {
 		err = errors.New("its first line is empty")
 	}
 	if err != nil {
-		return "", fmt.Errorf("read the password from %s: %w", path, err)
+		return "", fmt.Errorf("read %s: %w", path, err)
 	}
 	return s, nil
 }

@@ -44,6 +44,9 @@ func translate(e client.Event, now time.Time) talk.Event {
 	case *client.Drained:
 		return talk.Drained{}
 	case *client.StateChanged:
+		if e.State == client.StateStopped {
+			return nil // Receive ends with the reason
+		}
 		return talk.LinkChanged{Link: link(e.Status)}
 	default:
 		return nil
@@ -69,9 +72,12 @@ func link(s client.Status) talk.Link {
 		return talk.Link{State: talk.CatchingUp}
 	case client.StateWaiting:
 		return talk.Link{State: talk.Offline, Why: explain(s.Err), RetryAt: s.RetryAt}
-	case client.StateStopped:
-		return talk.Link{State: talk.Refused, Why: explain(s.Err), Advice: advice(s.Err)}
 	default:
 		return talk.Link{State: talk.Connecting, Why: explain(s.Err)}
 	}
+}
+
+// over is the link of a client that stopped for good.
+func over(err error) talk.LinkChanged {
+	return talk.LinkChanged{Link: talk.Link{State: talk.Refused, Why: explain(err), Advice: advice(err)}}
 }

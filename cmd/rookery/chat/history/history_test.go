@@ -29,6 +29,7 @@ var all = []talk.Event{
 	talk.Receipt{Conversation: "bob", By: "bob", Delivered: 7, ReadUpTo: 3, Undelivered: []talk.Range{{First: 4, Last: 5}}},
 	talk.ReadHere{Conversation: "bob", Order: 2},
 	talk.Drafted{Conversation: "bob", Text: "half a se"},
+	talk.Drafted{Text: "to nobody yet"},
 }
 
 func open(t *testing.T, path string) (*File, []talk.Event, int) {

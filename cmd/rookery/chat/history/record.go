@@ -86,7 +86,7 @@ func decode(b []byte) (talk.Event, error) {
 	if err := json.Unmarshal(b, &r); err != nil {
 		return nil, err
 	}
-	if r.Is != isName {
+	if r.Is != isName && (r.Is != isDraft || r.With != "") {
 		if err := talk.CheckPeer(r.With); err != nil {
 			return nil, err
 		}

@@ -303,7 +303,7 @@ func entry(m *talk.Model, c *talk.Conversation, v View, width int) string {
 		right = " … "
 	case n > 0 && c.Peer != m.Open:
 		right = fmt.Sprintf(" %d ", n)
-	case c.Draft != "" && c.Peer != m.Open:
+	case m.Draft(c.Peer) != "" && c.Peer != m.Open:
 		right = " draft "
 	}
 	look := none

@@ -85,17 +85,18 @@ type Conversation struct {
 	Lines []*Line
 	// Pending are lines of one's own that it has none for, as they were typed.
 	Pending []*Line
-	// Draft is what stands in the input.
-	Draft string
 
+	draft           draft
 	delivered, seen uint64 // watermarks of the other side, in one's own orders
 	undelivered     []Range
 	read            uint64 // how far one has read oneself
 	touched         time.Time
 	typing          map[string]time.Time // until when
-	savedDraft      string
 	known           map[lineKey]bool
 }
+
+// draft is what stands in an input, and what the history knows of it.
+type draft struct{ text, saved string }
 
 // lineKey tells messages apart. The id alone would let one user hide another's
 // message by sending its id.

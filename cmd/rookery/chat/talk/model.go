@@ -34,6 +34,7 @@ type Model struct {
 	watched       []string
 	sight         Sight
 
+	loose       draft     // what stands in the input while no conversation is open
 	typingSaid  time.Time // zero: not typing, as far as the other side knows
 	typedLast   time.Time
 	typingWhere string
@@ -61,8 +62,8 @@ func (m *Model) Step(e Event) []Effect {
 		c := m.at(e.Conversation)
 		c.read = max(c.read, e.Order)
 	case Drafted:
-		c := m.at(e.Conversation)
-		c.Draft, c.savedDraft = e.Text, e.Text
+		d := m.draft(e.Conversation)
+		d.text, d.saved = e.Text, e.Text
 	case Dropped:
 		m.drop(e)
 	case Named:
@@ -106,6 +107,22 @@ func (m *Model) at(peer string) *Conversation {
 		m.conversations[peer] = c
 	}
 	return c
+}
+
+// draft of a conversation, or of none where peer is empty.
+func (m *Model) draft(peer string) *draft {
+	if peer == "" {
+		return &m.loose
+	}
+	return &m.at(peer).draft
+}
+
+// Draft is what stands in the input of a conversation, or of none.
+func (m *Model) Draft(peer string) string {
+	if c := m.conversations[peer]; c != nil {
+		return c.draft.text
+	}
+	return m.loose.text
 }
 
 func (m *Model) arrived(e Arrived) []Effect {
@@ -224,13 +241,19 @@ func (m *Model) opened(e Opened) []Effect {
 		return nil
 	}
 	out := m.ceaseTyping()
-	out = append(out, m.saveDraft()...)
+	if m.Open == "" && m.loose.text != "" {
+		// It was typed before it was said to whom.
+		d := m.draft(e.Conversation)
+		d.text, m.loose.text = strings.TrimSuffix(m.loose.text+"\n"+d.text, "\n"), ""
+		out = append(out, m.saveDraft(e.Conversation)...)
+	}
+	out = append(out, m.saveDraft(m.Open)...)
 	m.Open = e.Conversation
 	if m.Open == "" {
 		return out
 	}
-	if m.conversations[m.Open] == nil {
-		m.at(m.Open).touched = e.At
+	if c := m.at(m.Open); c.Active().IsZero() {
+		c.touched = e.At
 	}
 	if !IsGroup(m.Open) && m.names[m.Open] == "" {
 		out = append(out, Learn{m.Open})
@@ -241,11 +264,14 @@ func (m *Model) opened(e Opened) []Effect {
 
 func (m *Model) typed(e Typed) []Effect {
 	m.advance(e.At)
-	c := m.conversations[m.Open]
-	if c == nil || c.Draft == e.Text {
+	d := m.draft(m.Open)
+	if d.text == e.Text {
 		return nil
 	}
-	c.Draft = e.Text
+	d.text = e.Text
+	if m.Open == "" {
+		return nil
+	}
 	if strings.TrimSpace(e.Text) == "" || strings.HasPrefix(e.Text, "/") {
 		return m.ceaseTyping()
 	}
@@ -269,14 +295,14 @@ func (m *Model) ceaseTyping() []Effect {
 	return []Effect{SayTyping{m.typingWhere, false}}
 }
 
-// saveDraft of the open conversation, where it changed.
-func (m *Model) saveDraft() []Effect {
-	c := m.conversations[m.Open]
-	if c == nil || c.Draft == c.savedDraft {
+// saveDraft of a conversation, where it changed.
+func (m *Model) saveDraft(peer string) []Effect {
+	d := m.draft(peer)
+	if d.text == d.saved {
 		return nil
 	}
-	c.savedDraft = c.Draft
-	return []Effect{Save{Drafted{m.Open, c.Draft}}}
+	d.saved = d.text
+	return []Effect{Save{Drafted{peer, d.text}}}
 }
 
 func (m *Model) submitted(e Submitted) []Effect {
@@ -287,9 +313,9 @@ func (m *Model) submitted(e Submitted) []Effect {
 	l := c.Pending[len(c.Pending)-1]
 	out := []Effect{Save{q}, Post{Conversation: e.Conversation, ID: e.ID, Text: e.Text}, Moved{c, l, WaitsHere}}
 	if e.Conversation == m.Open {
-		c.Draft = ""
+		c.draft.text = ""
 		out = append(out, m.ceaseTyping()...)
-		out = append(out, m.saveDraft()...)
+		out = append(out, m.saveDraft(m.Open)...)
 	}
 	return append(out, m.watch()...)
 }
@@ -304,13 +330,12 @@ func (m *Model) tookBack(e TookBack) []Effect {
 		return nil
 	}
 	text := l.typed
-	if c.Draft != "" {
-		text += "\n" + c.Draft
+	if c.draft.text != "" {
+		text += "\n" + c.draft.text
 	}
-	c.Draft = text
 	m.drop(Dropped(e))
 	// The draft is saved first: a crash between the two leaves the text twice, not nowhere.
-	c.savedDraft = text
+	c.draft = draft{text, text}
 	return []Effect{Save{Drafted{e.Conversation, text}}, Save{Dropped(e)}, Restore{e.Conversation, text}}
 }
 
@@ -320,7 +345,7 @@ func (m *Model) ticked(e Ticked) []Effect {
 	if !m.typingSaid.IsZero() && e.At.Sub(m.typedLast) >= typingIdle {
 		out = m.ceaseTyping()
 	}
-	return append(out, m.saveDraft()...)
+	return append(out, m.saveDraft(m.Open)...)
 }
 
 func (m *Model) advance(at time.Time) {
@@ -414,5 +439,5 @@ func (m *Model) InFlight() int {
 
 // Leave is what is to be done before the chat ends.
 func (m *Model) Leave() []Effect {
-	return append(m.ceaseTyping(), m.saveDraft()...)
+	return append(m.ceaseTyping(), m.saveDraft(m.Open)...)
 }

@@ -242,8 +242,20 @@ func TestDrafts(t *testing.T) {
 	m.Step(Typed{"to carol", at(3)})
 	does(t, m, Ticked{at(4)}, Save{Drafted{"carol", "to carol"}})
 	does(t, m, Ticked{at(5)})
-	if m.Conversation("bob").Draft != "to bob" || m.Conversation("carol").Draft != "to carol" {
+	if m.Draft("bob") != "to bob" || m.Draft("carol") != "to carol" {
 		t.Error("drafts are mixed up")
+	}
+}
+
+// What was typed before it was said to whom is kept, and goes along.
+func TestLooseDraft(t *testing.T) {
+	m := New("alice")
+	m.Step(Typed{"hello", at(1)})
+	does(t, m, Ticked{at(2)}, Save{Drafted{"", "hello"}})
+	m.Step(Drafted{"bob", "old"})
+	does(t, m, Opened{"bob", at(3)}, Save{Drafted{"bob", "hello\nold"}}, Save{Drafted{"", ""}}, Learn{"bob"})
+	if m.Draft("bob") != "hello\nold" || m.Draft("") != "" {
+		t.Errorf("drafts are %q and %q", m.Draft("bob"), m.Draft(""))
 	}
 }
 
@@ -330,7 +342,10 @@ func TestBounded(t *testing.T) {
 // replaying what a compaction would write; and no typed line is ever lost.
 func TestReplay(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		m := online()
+		m := New("alice")
+		if rapid.Bool().Draw(rt, "open") {
+			m = online()
+		}
 		var saved []Event
 		typed, gone := map[string]bool{}, map[string]bool{}
 		for i := range rapid.IntRange(1, 40).Draw(rt, "steps") {
@@ -346,7 +361,10 @@ func TestReplay(t *testing.T) {
 				}
 			}
 		}
-		for _, f := range m.saveDraft() {
+		for _, f := range m.Leave() {
+			if _, ok := f.(Save); !ok {
+				continue
+			}
 			saved = append(saved, f.(Save).Event)
 		}
 		whole := known(m)
@@ -378,12 +396,13 @@ func TestReplay(t *testing.T) {
 // known is all that must outlive a restart.
 func known(m *Model) string {
 	var b strings.Builder
+	fmt.Fprintf(&b, "loose draft %q\n", m.loose.text)
 	for _, peer := range slices.Sorted(maps.Keys(m.conversations)) {
 		c := m.conversations[peer]
-		if len(c.Lines)+len(c.Pending) == 0 && c.Draft == "" && c.read == 0 && c.delivered == 0 {
+		if len(c.Lines)+len(c.Pending) == 0 && c.draft.text == "" && c.read == 0 && c.delivered == 0 {
 			continue // only looked at
 		}
-		fmt.Fprintf(&b, "%s: draft %q, read %d, delivered %d, seen %d, undelivered %v\n", peer, c.Draft, c.read, c.delivered, c.seen, c.undelivered)
+		fmt.Fprintf(&b, "%s: draft %q, read %d, delivered %d, seen %d, undelivered %v\n", peer, c.draft.text, c.read, c.delivered, c.seen, c.undelivered)
 		for _, l := range all(c) {
 			fmt.Fprintf(&b, "  %s %s/%d %s %d %d %+v %q %v\n", l.ID, l.From, l.Device, c.State(&l, m.Me), l.Order, l.Time, l.Body, l.Why, l.At)
 		}

@@ -17,6 +17,9 @@ func (m *Model) Events() []Event {
 	for _, user := range slices.Sorted(maps.Keys(m.names)) {
 		events = append(events, Named{user, m.names[user]})
 	}
+	if m.loose.text != "" {
+		events = append(events, Drafted{"", m.loose.text})
+	}
 	horizon := m.horizon(LinesKept)
 	for _, peer := range slices.Sorted(maps.Keys(m.conversations)) {
 		events = append(events, m.conversations[peer].events(m.Me, horizon)...)
@@ -58,8 +61,8 @@ func (c *Conversation) events(me string, horizon uint64) []Event {
 	if c.read > 0 {
 		events = append(events, ReadHere{c.Peer, c.read})
 	}
-	if c.Draft != "" {
-		events = append(events, Drafted{c.Peer, c.Draft})
+	if c.draft.text != "" {
+		events = append(events, Drafted{c.Peer, c.draft.text})
 	}
 	return events
 }
