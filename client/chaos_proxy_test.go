@@ -24,6 +24,7 @@ type proxy struct {
 	mu     sync.Mutex
 	rng    *rand.Rand
 	tame   bool
+	script []fate // for the first connections
 	open   map[*passage]bool
 	counts map[string]int
 }
@@ -34,6 +35,7 @@ type fate struct {
 	up, down int           // bytes after which it strikes, by direction; -1 for never
 	linger   time.Duration // how long a connection that swallows stays open
 	late     time.Duration // how much later what the client had said still arrives
+	hellos   int           // pieces after the handshake at which the client is cut off; 0 for never
 	delay    time.Duration // at most, of each piece
 }
 
@@ -58,6 +60,13 @@ func (p *proxy) close() {
 	p.cancel()
 	p.cutAll()
 	p.wg.Wait()
+}
+
+// only gives the first connections these fates, and leaves the rest alone.
+func (p *proxy) only(script ...fate) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.tame, p.script = true, script
 }
 
 // calm ends all faults: connections are cut once more, and then left alone.
@@ -114,6 +123,10 @@ func (p *proxy) draw() fate {
 	defer p.mu.Unlock()
 	r := p.rng
 	f := fate{name: "clean", up: -1, down: -1}
+	if len(p.script) > 0 {
+		f, p.script = p.script[0], p.script[1:]
+		return f
+	}
 	if p.tame {
 		return f
 	}
@@ -130,6 +143,8 @@ func (p *proxy) draw() fate {
 		f.name, f.down, f.linger = "answers swallowed", 400+strike(), time.Duration(50+r.IntN(1500))*time.Millisecond
 	case k < 78:
 		f.name, f.up, f.linger = "requests swallowed", 400+strike(), time.Duration(50+r.IntN(1500))*time.Millisecond
+	case k < 84: // its hello comes after that of the next connection
+		f.name, f.hellos, f.late = "shadow", 1, time.Duration(100+r.IntN(300))*time.Millisecond
 	case k < 95:
 		f.name, f.down, f.late = "overtaken", 150+strike(), time.Duration(20+r.IntN(400))*time.Millisecond
 	default:
@@ -237,11 +252,21 @@ func (g *passage) copyLate(both *sync.WaitGroup) {
 		}
 	})
 	defer close(queue)
+	pieces := 0
 	buf := make([]byte, 4<<10)
 	for {
 		n, err := g.client.Read(buf)
 		if n > 0 {
 			queue <- piece{at: time.Now().Add(g.fate.late), bytes: bytes.Clone(buf[:n])}
+			pieces++
+			if g.fate.hellos > 0 && pieces > g.fate.hellos {
+				close(g.struck)
+				reset(g.client)
+				g.client.Close()
+				g.wait(2 * g.fate.late)
+				g.cut()
+				return
+			}
 		}
 		if err != nil {
 			select {

@@ -55,6 +55,37 @@ func TestChaos(t *testing.T) {
 	goleak.VerifyNone(t)
 }
 
+// A hello on a connection that was given up comes after that of the next one,
+// and displaces it. The client does not take its own shadow for somebody else.
+func TestShadow(t *testing.T) {
+	n := newNode(t)
+	cfg := n.person("alice")
+	n.person("bob")
+	store := client.NewMemoryStore()
+	cfg.Store = store
+	c, err := client.Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	p := newProxy(t, n.address, 1)
+	t.Cleanup(p.close)
+	p.only(fate{name: "shadow", up: -1, down: -1, hellos: 1, late: time.Second})
+	cfg.URL, cfg.Backoff = p.url(), time.Millisecond
+	c = open(t, cfg)
+	welcomes := 0
+	for welcomes < 2 { // its own, and the one after it was displaced
+		if e := next[*client.StateChanged](t, c); e.State == client.StateOnline {
+			welcomes++
+		}
+	}
+	if _, err := c.Send(t.Context(), client.Text("bob", "hello")); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // world is everything of one run.
 type world struct {
 	t       *testing.T

@@ -33,6 +33,7 @@ func TestNode(t *testing.T) {
 		"a store is one user's":     otherUser,
 		"wrong from the start":      wrongPassword,
 		"payloads that are too big": tooLarge,
+		"messages that are wrong":   wrong,
 	} {
 		t.Run(name, func(t *testing.T) {
 			part := *n
@@ -362,5 +363,45 @@ func tooLarge(t *testing.T, n *node) {
 	}
 	if m := next[*client.Message](t, bob); len(m.Payload) != 64<<10 || m.Order != 1 {
 		t.Errorf("%d bytes, order %d", len(m.Payload), m.Order)
+	}
+}
+
+// Whatever a program puts into a draft, the message is refused by itself: the
+// client goes on, and so does the next run of its store.
+func wrong(t *testing.T, n *node) {
+	n.person("g-bob")
+	for name, enc := range map[string]client.Encoding{"protobuf": client.Protobuf, "json": client.JSON} {
+		cfg := n.person("g-" + name)
+		cfg.Encoding = enc
+		alice := open(t, cfg)
+		next[*client.Drained](t, alice)
+		bob := client.With("g-bob")
+		many := make([]client.DevicePayload, 20_000)
+		for i := range many {
+			many[i].Device = client.Device{User: "g-bob", Device: uint32(i)}
+		}
+		for what, d := range map[string]client.Draft{
+			"kind":          {To: bob, Kind: 200},
+			"push":          {To: bob, Push: 99},
+			"negative ttl":  {To: bob, TTL: -1},
+			"reply":         {To: bob, ReplyTo: "not an id"},
+			"user":          {To: client.With("nobody at all")},
+			"long user":     {To: client.With(strings.Repeat("x", 100_000))},
+			"group":         {To: client.InGroup("bob")},
+			"device":        {To: bob, Payloads: []client.DevicePayload{{Device: client.Device{User: "", Device: 0}}}},
+			"many devices":  {To: bob, Payloads: many},
+			"reply as long": {To: bob, ReplyTo: strings.Repeat("x", 600<<10)},
+		} {
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			_, err := alice.Send(ctx, d)
+			cancel()
+			var refused *client.Error
+			if !errors.As(err, &refused) || refused.Retryable {
+				t.Errorf("%s, %s: %v", name, what, err)
+			}
+		}
+		if sent, err := alice.Send(t.Context(), client.Draft{To: bob}); err != nil || sent.Order == 0 {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
