@@ -22,6 +22,11 @@
 // is waited for, our half of the stream is ended and the peer's read to its end,
 // so that no reset overtakes the code; all that within Config.Linger.
 //
+// What all connections hold together is bounded as well, see crowd: beginnings
+// of messages, and what waits to be written. Before the upgrade a connection
+// stands in the lobby, which is bounded too; so do requests whose body is not
+// here yet.
+//
 // Reading stops while the node wants it (Pause), and while more than
 // Config.PendingHigh bytes wait to be written. That time is not silence.
 package conns

@@ -52,6 +52,7 @@ type listener struct {
 	log     *slog.Logger
 	failed  prometheus.Counter
 	proxies []netip.Prefix
+	lobby   *lobby
 	closed  chan struct{}
 	once    sync.Once
 	err     error // of Close
@@ -62,7 +63,7 @@ type listener struct {
 // whoever is waiting stays in the kernel's queue. StopAccepting closes it.
 // Connections of Config.Proxies have the addresses that their proxy names.
 func (c *Conns) Listen(l net.Listener) net.Listener {
-	w := &listener{Listener: l, log: c.log, failed: c.metrics.acceptFail, proxies: c.cfg.Proxies, closed: make(chan struct{})}
+	w := &listener{Listener: l, log: c.log, failed: c.metrics.acceptFail, proxies: c.cfg.Proxies, lobby: c.lobby, closed: make(chan struct{})}
 	if err := c.listeners.add(w); err != nil {
 		c.log.Warn("closing a listener", "err", err)
 	}
@@ -72,6 +73,7 @@ func (c *Conns) Listen(l net.Listener) net.Listener {
 // Accept returns only connections and net.ErrClosed.
 func (l *listener) Accept() (net.Conn, error) {
 	pause := time.Duration(0)
+	l.lobby.admit(l.closed)
 	for {
 		conn, err := l.Listener.Accept()
 		if err == nil {

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"sync"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -29,6 +30,7 @@ type lobby struct {
 	most, ofAddress, bodies int
 	room                    func() int // descriptors that WebSockets leave; nil: no matter
 	evicted                 prometheus.Counter
+	now                     func() time.Time
 
 	mu     sync.Mutex
 	all    map[net.Conn]*visitor
@@ -43,6 +45,7 @@ type visitor struct {
 	addr netip.Addr // not valid where it is a proxy's, or there is none
 	// Guarded by the lobby's mu.
 	place, ofAddr *list.Element // nil while it is served
+	since         time.Time     // it stands in this place
 	held          int
 }
 
@@ -51,7 +54,7 @@ type visitorKey struct{}
 func newLobby(most, ofAddress, bodies int, evicted prometheus.Counter) *lobby {
 	return &lobby{
 		most: most, ofAddress: ofAddress, bodies: bodies, evicted: evicted,
-		all: map[net.Conn]*visitor{}, queue: list.New(), byAddr: map[netip.Addr]*list.List{},
+		now: time.Now, all: map[net.Conn]*visitor{}, queue: list.New(), byAddr: map[netip.Addr]*list.List{},
 	}
 }
 
@@ -120,7 +123,7 @@ func (l *lobby) wait(v *visitor, bytes int) (victims []*visitor) {
 	v.held += bytes
 	l.held += bytes
 	if v.place == nil {
-		v.place = l.queue.PushBack(v)
+		v.place, v.since = l.queue.PushBack(v), l.now()
 		if v.addr.IsValid() {
 			of := l.byAddr[v.addr]
 			if of == nil {
@@ -143,6 +146,38 @@ func (l *lobby) wait(v *visitor, bytes int) (victims []*visitor) {
 		e = next
 	}
 	return victims
+}
+
+// lobbyGrace is how long somebody stands in a full lobby before anybody is let
+// in who would take the place: when many come at once, as after a restart, those
+// next in turn are not turned away for those behind them, who wait in the
+// kernel's queue meanwhile.
+const lobbyGrace = 500 * time.Millisecond
+
+// lobbyLook is how often a full lobby is looked at.
+const lobbyLook = 5 * time.Millisecond
+
+// admit waits until somebody may be let in, or until closed.
+func (l *lobby) admit(closed <-chan struct{}) {
+	for l.young() > 0 {
+		timer := time.NewTimer(lobbyLook)
+		select {
+		case <-timer.C:
+		case <-closed:
+			timer.Stop()
+			return
+		}
+	}
+}
+
+// young is how long nobody may be let in, where none leaves before.
+func (l *lobby) young() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.queue.Len() < l.mostLocked() {
+		return 0
+	}
+	return lobbyGrace - l.now().Sub(l.queue.Front().Value.(*visitor).since)
 }
 
 // lobbyMin may stand in the lobby however few descriptors are left.

@@ -177,6 +177,41 @@ func TestLobbyLeavesDescriptors(t *testing.T) {
 	}
 }
 
+// In a full lobby nobody is let in for a moment, so that a crowd that comes at
+// once is served in its order.
+func TestLobbyLetsNobodyInForAMoment(t *testing.T) {
+	l := newLobby(2, 100, 1<<20, prometheus.NewCounter(prometheus.CounterOpts{}))
+	now := time.Unix(1_700_000_000, 0)
+	l.now = func() time.Time { return now }
+	var first *visitor
+	for i := range 2 {
+		a, b := net.Pipe()
+		t.Cleanup(func() { _, _ = a.Close(), b.Close() })
+		if l.young() > 0 {
+			t.Fatalf("nobody is let in behind %d", i)
+		}
+		v := l.enter(a)
+		if i == 0 {
+			first = v
+		}
+		now = now.Add(lobbyGrace / 4)
+	}
+	if got := l.young(); got != lobbyGrace/2 {
+		t.Errorf("nobody is let in for %v", got)
+	}
+	closed := make(chan struct{})
+	close(closed)
+	l.admit(closed) // returns
+	now = now.Add(lobbyGrace / 2)
+	if l.young() > 0 {
+		t.Error("the first has had its time")
+	}
+	now = now.Add(-lobbyGrace / 2)
+	if l.serve(first); l.young() > 0 {
+		t.Error("the first is served")
+	}
+}
+
 // One address has a part of it, and drives out only its own.
 func TestLobbyOfOneAddress(t *testing.T) {
 	h := newHall(t, 100, 2, 1<<20)
