@@ -53,9 +53,6 @@ func (a *API) poll(c *call, list *nodepb.List, wait time.Duration) (reply, *node
 	c.waited = true
 	a.cfg.Metrics.parked.Inc()
 	defer a.cfg.Metrics.parked.Dec()
-	// The time that the server has for reading a request would end this one. It
-	// cannot be lifted where there is no connection.
-	_ = http.NewResponseController(c.w).SetReadDeadline(time.Time{})
 
 	// Nothing is told past the end of the token.
 	if !c.until.IsZero() {

@@ -87,9 +87,6 @@ func (w *writer) run() string {
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Accel-Buffering", "no") // nginx would wait for more
 	w.w.WriteHeader(http.StatusOK)
-	// The time to read a request would end this one. What has no such time, as
-	// a test's recorder, needs none lifted.
-	_ = w.ctl.SetReadDeadline(time.Time{})
 	code, err := w.stream()
 	// The connection may serve further requests.
 	_ = w.ctl.SetWriteDeadline(time.Time{})
