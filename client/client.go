@@ -343,7 +343,9 @@ func (c *Client) Unsent() []Draft {
 	return drafts
 }
 
-// Wake ends the wait of StateWaiting: for when the network came back.
+// Wake is for when the network came back or changed, or the machine slept: it
+// ends the wait of StateWaiting, and sees within 5 s whether a connection that
+// seems to be there still is.
 func (c *Client) Wake() {
 	select {
 	case c.requests <- request{in: core.Wake{}}:

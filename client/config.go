@@ -31,7 +31,8 @@ type Config struct {
 	// from an outside issuer. It is asked before a connection whenever the last
 	// token was refused or none is known, and stands instead of Password. An
 	// error that is ErrUnauthenticated stops the client; it tries again after
-	// others. Several goroutines may ask at once.
+	// others. Several goroutines may ask at once. It must heed its context:
+	// Close waits for it.
 	TokenSource func(context.Context) (string, error)
 
 	// Store remembers the device, the place in the mailbox and unsent messages.

@@ -216,7 +216,23 @@ func (m *Machine) known(user string, number uint32) {
 }
 
 func (m *Machine) heard() {
-	m.session.heard, m.session.pinged = m.now, false
+	m.session.heard, m.session.pinged, m.session.probe = m.now, false, time.Time{}
+}
+
+// awake: the network may be another one. Connect now, or see at once whether
+// the connection is still there, which silence would tell much later.
+func (m *Machine) awake() {
+	switch {
+	case m.state == resting:
+		m.connect()
+	case m.state == online && m.session.probe.IsZero() && !m.inbox.held:
+		m.session.pinged, m.session.probe = true, m.now.Add(probeLimit)
+		m.sayPing()
+	}
+}
+
+func (m *Machine) sayPing() {
+	m.say(&clientpb.ClientFrame{Body: &clientpb.ClientFrame_Ping{Ping: &clientpb.Ping{}}}, refPing)
 }
 
 // silence is when something must be done about a server that says nothing.
@@ -227,6 +243,8 @@ func (m *Machine) silence() time.Time {
 		return time.Time{}
 	case !s.pinged:
 		return s.heard.Add(s.heartbeat + s.heartbeat/4)
+	case !s.probe.IsZero():
+		return s.probe
 	default:
 		return s.heard.Add(silentAfter * s.heartbeat)
 	}
@@ -235,10 +253,10 @@ func (m *Machine) silence() time.Time {
 func (m *Machine) silent() {
 	if !m.session.pinged {
 		m.session.pinged = true
-		m.say(&clientpb.ClientFrame{Body: &clientpb.ClientFrame_Ping{Ping: &clientpb.Ping{}}}, refPing)
+		m.sayPing()
 		return
 	}
-	m.drop("the server was silent for two heartbeats")
+	m.drop("the server was silent")
 }
 
 // drop ends a connection that is of no use, and does not wait for its end.

@@ -16,6 +16,7 @@ const (
 	window        = 32               // unanswered sends of a conversation, and fates that are not synced; see fly
 	holdLimit     = 3 * time.Second  // for how long nothing is read; then entries are dropped, and fetched again
 	ackEvery      = 64               // entries that an ack is late at most
+	probeLimit    = 5 * time.Second  // for a sign of life after Wake
 	greetLimit    = 15 * time.Second // from dialling to welcome
 	readKept      = 30 * time.Second // a read that was said is good once its connection lived so long
 	leaveLimit    = 10 * time.Second // for the server to close after goAway
@@ -115,6 +116,7 @@ type session struct {
 	since     time.Time
 	heard     time.Time
 	pinged    bool
+	probe     time.Time // Wake wants a sign of life until then
 	heartbeat time.Duration
 	drained   bool
 	delivered uint64 // highest seq that this connection brought, or hello.acked
@@ -193,9 +195,7 @@ func (m *Machine) Step(now time.Time, roll float64, in Input) []Effect {
 		m.sayWatch()
 		m.do(Said{})
 	case Wake:
-		if m.state == resting {
-			m.connect()
-		}
+		m.awake()
 	default:
 		m.network(in)
 	}
