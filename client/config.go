@@ -128,6 +128,9 @@ type base struct{ url url.URL }
 
 func parseBase(text string) (base, error) {
 	u, err := url.Parse(text)
+	if fault := new(url.Error); errors.As(err, &fault) {
+		err = fault.Err // without the text, which may hold a password
+	}
 	switch {
 	case text == "":
 		return base{}, errors.New("URL: missing")
