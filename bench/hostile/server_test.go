@@ -184,7 +184,7 @@ func (s *server) descriptors() int {
 	s.t.Helper()
 	list, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", s.process.Process.Pid))
 	if err != nil {
-		s.t.Fatal(err)
+		s.t.Error(err) // not Fatal: another goroutine samples
 	}
 	return len(list)
 }
