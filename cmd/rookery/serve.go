@@ -43,7 +43,7 @@ func serve(ctx context.Context, args []string, std streams) error {
 	if err != nil {
 		return err
 	}
-	greet(std.out, n, allowed, cfg.Connections)
+	greet(std.out, n, allowed, cfg)
 	select {
 	case <-ctx.Done():
 		cfg.Log.Info("draining", "timeout", cfg.DrainTimeout)
@@ -77,8 +77,9 @@ func connections(descriptors uint64, wanted int) int {
 	return min(wanted, allowed)
 }
 
-// greet says where the node is and shows a first exchange to paste.
-func greet(w io.Writer, n *node.Node, descriptors uint64, conns int) {
+// greet says where the node is and, where anybody may register, shows a first
+// exchange to paste.
+func greet(w io.Writer, n *node.Node, descriptors uint64, cfg node.Config) {
 	scheme, ws := "http", "ws"
 	if n.TLS() {
 		scheme, ws = "https", "wss"
@@ -88,7 +89,13 @@ func greet(w io.Writer, n *node.Node, descriptors uint64, conns int) {
   clients  %[2]s://%[3]s/v1/ws     REST  %[1]s://%[3]s/v1     admin  %[4]s
   %[5]d descriptors: about %[6]d connections
 
-A first exchange: register and log in two users,
+`, scheme, ws, n.Addr(), n.AdminAddr(), descriptors, cfg.Connections)
+	if cfg.Registration != "open" || cfg.Issuer.Name != "" {
+		return
+	}
+	fmt.Fprintf(w, `Talk: run  rookery chat --server %[1]s://%[3]s  in two terminals.
+
+Or by hand: register and log in two users,
 
   for u in alice bob; do
     curl -s %[1]s://%[3]s/v1/users   -H 'Content-Type: application/json' -d '{"user":"'$u'","name":"'$u'","password":"correct horse"}'; echo
@@ -102,5 +109,5 @@ then connect each with any WebSocket tool, for example  npx wscat -c %[2]s://%[3
 
 Bob sees a deliver, and says {"ack":{"seq":"1"}}. The rest is in docs/protocol.md. Ctrl-C drains and stops.
 
-`, scheme, ws, n.Addr(), n.AdminAddr(), descriptors, conns)
+`, scheme, ws, n.Addr())
 }
