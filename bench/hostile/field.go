@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -89,11 +90,21 @@ func (f *Field) dial(ctx context.Context, i int, s *Score) (net.Conn, error) {
 	if err != nil {
 		if ctx.Err() == nil {
 			s.Refused.Add(1)
+			s.Code("%s", dialFault(err))
 		}
 		return nil, err
 	}
 	s.Opened.Add(1)
 	return c, nil
+}
+
+// dialFault is the kernel's word for why a connection could not be made.
+func dialFault(err error) string {
+	var errno syscall.Errno
+	if errors.As(err, &errno) {
+		return "dial: " + errno.Error()
+	}
+	return "dial"
 }
 
 // hold runs n connections at once, each by work until the context ends; where

@@ -71,7 +71,7 @@ func neverReads(ctx context.Context, f *Field, s *Score) error {
 	}()
 	loud := *f
 	loud.Attackers = f.Attackers[deaf:]
-	err := flood(min(len(loud.Attackers), 32), func(_ *Field, i, round int) string {
+	err := flood(min(len(loud.Attackers), 8), func(_ *Field, i, round int) string {
 		to := f.Attackers[(i+round)%deaf].Name
 		return sendText(to, payload) +
 			fmt.Sprintf("\n{\"signalTo\":{\"to\":{\"user\":%q},\"bytes\":%q}}\n{\"typing\":{\"conversation\":{\"user\":%q},\"on\":true}}", to, signal, to)
