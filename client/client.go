@@ -37,6 +37,7 @@ type Client struct {
 	receiving chan struct{} // holds one: who is in Next or Receive
 	closing   sync.Once
 	closeErr  error
+	storeErr  error // of the loop; others may look once it has ended
 
 	status  atomic.Pointer[Status]
 	stopped atomic.Pointer[error]
@@ -130,7 +131,8 @@ func (c *Client) prepare(ctx context.Context) (*core.Machine, []core.Effect, err
 
 // Close says what was taken, disconnects, closes the store and waits for
 // everything the client started. Unsent messages stay in the store. It does
-// not wait for a handler that Receive is in. Later calls return ErrClosed.
+// not wait for a handler that Receive is in. An error is the store's: what was
+// taken last may not be written down. Later calls return ErrClosed.
 func (c *Client) Close() error {
 	c.closing.Do(func() {
 		reply := make(chan core.Effect, 1)
@@ -139,8 +141,8 @@ func (c *Client) Close() error {
 		c.end()
 		c.wg.Wait()
 		c.hangUp()
-		if err := c.store.Close(); err != nil {
-			c.closeErr = fmt.Errorf("client: close the store: %w", err)
+		if err := errors.Join(c.storeErr, c.store.Close()); err != nil {
+			c.closeErr = fmt.Errorf("client: close: %w", err)
 		}
 	})
 	return c.closeErr

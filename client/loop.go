@@ -226,6 +226,7 @@ func (l *loop) store() error {
 // breakDown: what was to be said or answered rests on what could not be written.
 func (l *loop) breakDown(err error) {
 	l.broken = true
+	l.c.storeErr = fmt.Errorf("%w: %w", ErrStore, err)
 	kept := l.todo[:0]
 	for _, e := range l.todo {
 		switch e.(type) {
@@ -238,6 +239,8 @@ func (l *loop) breakDown(err error) {
 		switch a.effect.(type) {
 		case core.Queued:
 			l.answers[i].effect = core.Queued{Err: core.ErrStopped}
+		case core.Said:
+			l.answers[i].effect = core.Said{Err: core.ErrStopped}
 		case core.Hand: // the one before is not known to be taken
 			l.answers[i].effect = core.Hand{}
 		}

@@ -219,6 +219,26 @@ func TestStoreFails(t *testing.T) {
 	})
 }
 
+// What Close could not write down it says.
+func TestCloseReportsTheStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newFakeServer(t)
+		store := &failing{MemoryStore: linked(t)}
+		c := connectTo(t, s, Config{Store: store})
+		conn := s.greet()
+		conn.say(deliverFrame(1, "one"))
+		nextOf[*Message](t, c)
+		synctest.Wait()
+		store.fail = true
+		if err := c.Ack(t.Context()); !errors.Is(err, ErrStore) {
+			t.Error(err)
+		}
+		if err := c.Close(); !errors.Is(err, ErrStore) || !errors.Is(err, errDiskFull) {
+			t.Error(err)
+		}
+	})
+}
+
 func TestCloseIsFinal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newFakeServer(t)
@@ -281,7 +301,7 @@ func TestCloseTakesNoTime(t *testing.T) {
 
 // Each close code that ends a client has an error of its own.
 func TestStops(t *testing.T) {
-	for code, want := range map[int]error{4100: ErrProtocol, 4101: ErrUnauthenticated, 4102: ErrDisplaced, 4103: ErrUnlinked} {
+	for code, want := range map[int]error{4100: ErrProtocol, 4199: ErrProtocol, 4101: ErrUnauthenticated, 4102: ErrDisplaced, 4103: ErrUnlinked} {
 		t.Run(fmt.Sprint(code), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := newFakeServer(t)

@@ -1,0 +1,5 @@
+package client
+
+import "errors"
+
+var errInClear = errors.New("a redirect leads from https to http")
