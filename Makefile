@@ -86,11 +86,11 @@ bench-compare: $(BENCHSTAT) ## Go benchmarks of this tree against BASE=rev (BENC
 
 .PHONY: e2e
 e2e: build e2e/agents/node_modules ## the real binary, other people's clients, and kill -9
-	go test -tags e2e -count=1 -timeout 20m $(E2E_FLAGS) ./e2e
+	go test -tags e2e -count=1 -timeout 30m $(E2E_FLAGS) ./e2e ./e2e/faultfs
 
 .PHONY: hostile
 hostile: build ## the real binary against attackers: its memory stays bounded
-	go test -tags e2e -count=1 -timeout 20m $(E2E_FLAGS) ./bench/hostile
+	go test -tags e2e -count=1 -timeout 30m $(E2E_FLAGS) ./bench/hostile
 
 .PHONY: torture
 torture: build ## the faults of the end-to-end tests, for an hour or two (root, /dev/fuse)

@@ -87,6 +87,9 @@ func onFaultDisk(t *testing.T) (*director, *faultDisk) {
 func (d *director) life(int) {
 	d.t.Helper()
 	d.server.extra = []string{"--checkpoint-every", []string{"50ms", "400ms", "10m"}[d.rng.IntN(3)]}
+	if d.rng.IntN(3) == 0 { // some lives refuse sends for a while
+		d.server.extra = append(d.server.extra, "--rate-sends", "30/5")
+	}
 	total, sents := 0, d.count.sents.Load()
 	for _, p := range d.phones {
 		n := 2 + d.rng.IntN(16)
