@@ -64,6 +64,7 @@ func newInput() textarea.Model {
 		return "  "
 	})
 	in.KeyMap.InsertNewline = key.NewBinding(key.WithKeys("alt+enter", "shift+enter", "ctrl+j"))
+	in.KeyMap.Paste = key.NewBinding() // it runs other programs; terminals paste by themselves
 	in.DynamicHeight, in.MinHeight, in.MaxHeight = true, 1, inputRows
 	in.MaxContentHeight, in.MaxWidth = 10_000, 0
 	in.Focus()
