@@ -102,7 +102,7 @@ func prepareJetStream(target string, users []int) error {
 	}
 	fmt.Fprint(out, "CONNECT {\"verbose\":false,\"pedantic\":false}\r\nSUB x 1\r\n")
 	if err := request("STREAM.CREATE."+streamName, map[string]any{
-		"name": streamName, "subjects": []string{"u.>"}, "storage": "file", "retention": "limits", "num_replicas": 1, "max_msgs": -1, "max_bytes": -1, "discard": "old",
+		"name": streamName, "subjects": []string{"u.>"}, "storage": "file", "retention": "limits", "num_replicas": 1, "max_msgs": -1, "max_bytes": -1, "max_consumers": 65536, "discard": "old",
 	}); err != nil {
 		return err
 	}

@@ -48,20 +48,22 @@ type options struct {
 	open               float64
 	crash              crashing
 	closes             closing
+	killAfter          time.Duration
 	probe              time.Duration
 }
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	err := errors.New("what is to be done?\n" + usage)
-	if len(os.Args) > 1 {
-		switch os.Args[1] {
-		case "run":
-			err = run(ctx, os.Args[2:])
-		case "table":
-			err = table(os.Stdout, os.Args[2:])
-		}
+	var err error
+	switch command := append(os.Args[1:], ""); command[0] {
+	case "run":
+		err = run(ctx, os.Args[2:])
+	case "table":
+		err = table(os.Stdout, os.Args[2:])
+	default:
+		fmt.Fprint(os.Stderr, usage)
+		os.Exit(2)
 	}
 	if err != nil && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintln(os.Stderr, "peers:", err)
@@ -89,6 +91,7 @@ func parse(args []string) (*options, error) {
 	fs.IntVar(&o.window, "window", 16, "offline: sends that a sender leaves unanswered")
 	closes := fs.String("closes", "receipt", "pairs: what makes room in a window: receipt, or sent, which is the server's own acknowledgement")
 	kill := fs.Bool("kill", false, "offline: kill -9 the server when all is stored, and start it again")
+	fs.DurationVar(&o.killAfter, "kill-after", 0, "offline --kill: how long after the last acknowledgement")
 	fs.IntVar(&o.sessions, "sessions", 9500, "idle, storm: connections")
 	fs.DurationVar(&o.rest, "rest", 12*time.Second, "idle: how long the server is left alone before it is weighed")
 	fs.IntVar(&o.payload, "payload", 100, "bytes of a message's payload")

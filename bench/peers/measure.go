@@ -165,6 +165,9 @@ type task struct {
 // stuck is how long nothing may come in a task before it is given up.
 const stuck = 20 * time.Second
 
+// taskPatience bounds the slowest, which stores a thousand a second.
+const taskPatience = 10 * time.Minute
+
 func (b *bench) do(ctx context.Context, t task) (p report.Phase, err error) {
 	f := b.fleet
 	b.setMark()
@@ -174,7 +177,7 @@ func (b *bench) do(ctx context.Context, t task) (p report.Phase, err error) {
 	}
 	began := f.now()
 	t.start()
-	if _, err := f.until(ctx, 5*time.Minute, func() bool { return t.done() || f.now()-max(f.event, began) > int64(stuck) }); err != nil {
+	if _, err := f.until(ctx, taskPatience, func() bool { return t.done() || f.now()-max(f.event, began) > int64(stuck) }); err != nil {
 		return p, err
 	}
 	to, err := b.sample()

@@ -99,7 +99,7 @@ func natsConsume(f *fleet, i int, b []byte, each func(natsMessage) error) (int, 
 		case bytes.HasPrefix(line, natsPONG):
 			f.ready(i)
 		case bytes.HasPrefix(line, natsError):
-			return n, fmt.Errorf("nats: %s", line)
+			return n, fmt.Errorf("%w: %s", errNATS, line)
 		}
 		n = next
 	}

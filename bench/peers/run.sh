@@ -15,6 +15,7 @@ RUNS="${RUNS:-1}"
 USERS="${USERS:-2000}" WARM="${WARM:-3s}" DURING="${DURING:-20s}" # pairs
 RECIPIENTS="${RECIPIENTS:-2000}" MESSAGES="${MESSAGES:-100}"     # offline
 KILL_RECIPIENTS="${KILL_RECIPIENTS:-200}"                        # offline-kill
+KILL_AFTER="${KILL_AFTER:-0s}"                                   # peers only
 SESSIONS="${SESSIONS:-9500}" REST="${REST:-12s}"                 # idle, storm
 DATA="${DATA:-}"                                                 # a folder on the disk to be measured
 OUT="${OUT:-$root/bin/peers}"
@@ -83,7 +84,7 @@ theirs() { # peer, scenario, file
   local flags=(--peer "$1" --scenario "${2%-kill}" --nats "$nats" --dir "$data" --runs "$RUNS" --json "$3"
     --users "$USERS" --warm "$WARM" --during "$DURING" --messages "$MESSAGES" --sessions "$SESSIONS" --rest "$REST")
   case "$2" in
-  offline-kill) flags+=(--recipients "$KILL_RECIPIENTS" --kill) ;;
+  offline-kill) flags+=(--recipients "$KILL_RECIPIENTS" --kill --kill-after "$KILL_AFTER") ;;
   *) flags+=(--recipients "$RECIPIENTS") ;;
   esac
   "$bench" run "${flags[@]}"

@@ -159,13 +159,16 @@ func offline(ctx context.Context, b *bench, r *report.Result) error {
 	r.Phases = append(r.Phases, drained)
 	r.DrainRate = drained.Rate
 	if b.opts.crash == killed {
-		r.Note("%d of %d accepted messages were left after kill -9", f.book.tally.Delivered, f.book.tally.Accepted)
+		r.Note("%d of %d accepted messages were left after kill -9, %v after the last was acknowledged", f.book.tally.Delivered, f.book.tally.Accepted, b.opts.killAfter)
 	}
 	return f.settle(ctx, time.Minute)
 }
 
 // crash kills the server, starts it again, and has the senders connect anew.
 func (b *bench) crash(ctx context.Context, r *report.Result, senders int) error {
+	if err := b.fleet.rest(ctx, b.opts.killAfter); err != nil {
+		return err
+	}
 	if err := b.server.kill(); err != nil {
 		return err
 	}

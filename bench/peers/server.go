@@ -163,8 +163,7 @@ func freeAddress() (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("server: %w", err)
 	}
-	defer l.Close()
-	return l.Addr().String(), nil
+	return l.Addr().String(), l.Close()
 }
 
 // start starts the process and waits until it takes connections.
