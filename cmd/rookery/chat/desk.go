@@ -33,6 +33,7 @@ type desk struct {
 	sdk      *client.Client
 	model    *talk.Model
 	history  *history.File
+	posted   string // id of the last line that the SDK took
 	greeting string // what the person should know from the start
 	running  sync.WaitGroup
 	// deliver hands news to the loop, from any goroutine, and gives up when ctx ends.
@@ -173,7 +174,9 @@ func (d *desk) perform(effects []talk.Effect) (shown []talk.Effect, err error) {
 			if err := d.history.Sync(); err != nil {
 				return shown, err
 			}
-			if err := d.post(f); err != nil {
+			if err := d.post(f); err == nil {
+				d.posted = f.ID
+			} else {
 				more, err := d.step(talk.Settled{Conversation: f.Conversation, ID: f.ID, Refusal: explain(err)})
 				shown = append(shown, more...)
 				if err != nil {
@@ -235,7 +238,18 @@ func (d *desk) say(to, text string, at time.Time) ([]talk.Effect, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make a message id: %w", err)
 	}
-	return d.step(talk.Submitted{Conversation: to, ID: id.String(), Text: text, At: at})
+	shown, err := d.step(talk.Submitted{Conversation: to, ID: id.String(), Text: text, At: at})
+	if err == nil || d.posted == id.String() {
+		if err != nil {
+			d.tell(explain(err)) // it goes out all the same
+		}
+		return shown, nil
+	}
+	d.model.Step(talk.Dropped{Conversation: to, ID: id.String()})
+	if to == d.model.Open {
+		d.model.Step(talk.Typed{Text: text, At: at})
+	}
+	return nil, fmt.Errorf("not sent: %s", explain(err))
 }
 
 // aside does something that needs the server, apart from the loop, and tells

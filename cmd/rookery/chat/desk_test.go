@@ -213,6 +213,9 @@ func TestFullDisk(t *testing.T) {
 	if err := b.history.Close(); err != nil { // as good as a full disk
 		t.Fatal(err)
 	}
+	if _, err := b.say("alice", "typed", time.Now()); err == nil || b.model.Unsent() != 0 || b.has("alice", "typed") != 0 {
+		t.Errorf("a line that could not be kept: %v; %d unsent", err, b.model.Unsent())
+	}
 	b.until("bob is told", func() bool { return b.model.Link.State == talk.Refused })
 	if _, err := b.say("alice", "typed", time.Now()); err == nil {
 		t.Error("a line was taken that could not be kept")
