@@ -42,7 +42,8 @@ type Config struct {
 	// Encoding of frames; protobuf unless said otherwise.
 	Encoding Encoding
 	// HTTPClient is used for REST and for the WebSocket's upgrade; nil is a new
-	// one. Its Timeout must be 0: a WebSocket outlives it.
+	// one. Unless its CheckRedirect says otherwise, at most 10 redirects are
+	// followed, and none from https to http. Its Timeout must be 0: a WebSocket outlives it.
 	HTTPClient *http.Client
 	// Logger gets what a developer wants to know; nil logs nothing. Tokens,
 	// passwords and payloads are never logged.
@@ -79,6 +80,7 @@ func (cfg Config) withDefaults() Config {
 	if cfg.HTTPClient == nil {
 		cfg.HTTPClient = newHTTPClient()
 	}
+	cfg.HTTPClient = redirecting(cfg.HTTPClient)
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}

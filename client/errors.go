@@ -79,7 +79,7 @@ var (
 	// ErrUnlinked: the device was unlinked (4103). Opening the same store
 	// again with a password links a new one, which sends what was unsent.
 	ErrUnlinked = errors.New("this device was unlinked")
-	// ErrProtocol: the server called a frame malformed (4100), or what it answered cannot be understood.
+	// ErrProtocol: the server called a frame malformed (4100, or a 41xx that is not known), or what it answered cannot be understood.
 	ErrProtocol = errors.New("client and server do not understand each other")
 	// ErrQueueFull: Config.QueueLimit messages have no fate yet, or have one that nobody fetched by Next.
 	ErrQueueFull = errors.New("the queue of unsent messages is full")

@@ -204,6 +204,10 @@ func dialWebSocket(enc Encoding, h *http.Client) dialer {
 			}
 			return nil, err
 		}
+		if got := conn.Subprotocol(); got != enc.subprotocol() {
+			_ = conn.CloseNow()
+			return nil, fmt.Errorf("%w: asked for %s, and the answer is %q; what is between may have lost the header", ErrProtocol, enc.subprotocol(), got)
+		}
 		conn.SetReadLimit(readLimit)
 		return &webSocket{conn: conn, typ: enc.messageType()}, nil
 	}

@@ -291,18 +291,18 @@ func (m *Machine) lost(code int, err error) {
 	if calm || lived && code != codeUnavailable {
 		m.attempts = 0
 	}
-	switch code {
-	case codeMalformed:
-		m.state = resting
-		m.stop(Malformed, err)
-	case codeDisplaced:
+	switch {
+	case code == codeDisplaced:
 		m.state = resting
 		m.stop(Displaced, err)
-	case codeUnlinked:
+	case code == codeUnlinked:
 		m.state = resting
 		m.unlinked(err)
-	case codeUnauthenticated:
+	case code == codeUnauthenticated:
 		m.unauthenticated(err)
+	case code >= codeMalformed && code < codeMalformed+100: // or a newer one: 41xx is for good
+		m.state = resting
+		m.stop(Malformed, err)
 	default:
 		m.rest(m.pause(code))
 	}
