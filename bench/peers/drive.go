@@ -186,7 +186,7 @@ func (f *fleet) connected(ctx context.Context, patience time.Duration) error {
 
 // settle waits until nothing is open, or nothing comes any more.
 func (f *fleet) settle(ctx context.Context, patience time.Duration) error {
-	const quiet = 5 * time.Second
+	const quiet = 30 * time.Second
 	began := f.now()
 	_, err := f.until(ctx, patience, func() bool {
 		return f.book.open == 0 || f.now()-max(f.event, began) > int64(quiet)

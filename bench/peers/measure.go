@@ -19,6 +19,7 @@ type bench struct {
 	fleet  *fleet
 	out    io.Writer
 	opts   *options
+	doubts []string // why figures must not be believed
 }
 
 func (b *bench) say(format string, args ...any) { fmt.Fprintf(b.out, format+"\n", args...) }
@@ -107,11 +108,18 @@ func (b *bench) setMark() {
 	b.fleet.mark = b.fleet.now()
 }
 
+// firstPatience is how long a warm-up is drawn out for the first answer.
+const firstPatience = time.Minute
+
 // stretch runs a drive: warm-up, the measured part, and until all is settled.
 func (b *bench) stretch(ctx context.Context, name string, d drive) (p report.Phase, err error) {
 	f := b.fleet
 	f.begin(d, b.opts.seed)
 	if err := f.rest(ctx, b.opts.warm); err != nil {
+		return p, err
+	}
+	// A server that answers in bursts may not have begun to.
+	if _, err := f.until(ctx, firstPatience, func() bool { return f.lastAccepted >= f.drive.began }); err != nil {
 		return p, err
 	}
 	b.setMark()
@@ -143,8 +151,11 @@ func (b *bench) stretch(ctx context.Context, name string, d drive) (p report.Pha
 	p.Offered, p.Series = d.rate, series
 	f.halt()
 	halted := f.now()
-	if err := f.settle(ctx, time.Minute); err != nil {
+	if err := f.settle(ctx, 2*time.Minute); err != nil {
 		return p, err
+	}
+	if f.book.open > 0 {
+		b.doubts = append(b.doubts, fmt.Sprintf("%s: %d messages were still open when it had to end", name, f.book.open))
 	}
 	p.SettleSeconds = time.Duration(f.now() - halted).Seconds()
 	b.latencies(&p)
@@ -163,7 +174,7 @@ type task struct {
 }
 
 // stuck is how long nothing may come in a task before it is given up.
-const stuck = 20 * time.Second
+const stuck = time.Minute
 
 // taskPatience bounds the slowest, which stores a thousand a second.
 const taskPatience = 10 * time.Minute
@@ -200,8 +211,20 @@ func (b *bench) finish(r *report.Result) {
 	if r.LostConnections = f.lost; f.lost+f.retries > 0 {
 		r.Note("%d connections were lost and %d had to be tried again; %v", f.lost, f.retries, f.losses)
 	}
+	for _, d := range b.doubts {
+		r.Invalidate("%s", d)
+	}
 	for i := range r.Phases {
 		p := &r.Phases[i]
+		silent := 0
+		for _, s := range p.Series {
+			if s.Rate == 0 {
+				silent++
+			}
+		}
+		if silent > len(p.Series)/4 {
+			r.Note("%s: in %d of %d seconds nothing was answered: the answers come in bursts, and the rate is of few of them", p.Name, silent, len(p.Series))
+		}
 		if p.LateMs != nil && p.LateMs.P99 > 10 {
 			r.Invalidate("%s: the generator was late by %.1f ms at p99: its latencies are not the server's", p.Name, p.LateMs.P99)
 		}

@@ -15,7 +15,8 @@ var errStoresNothing = errors.New("it stores nothing")
 
 const (
 	connectPatience = 3 * time.Minute
-	noticePatience  = time.Second // for a server to see that a client has gone
+	drainQuiet      = 20 * time.Second // after which no more is to come
+	noticePatience  = time.Second      // for a server to see that a client has gone
 )
 
 // inPairs: users 2i and 2i+1 send to each other.
@@ -149,7 +150,7 @@ func offline(ctx context.Context, b *bench, r *report.Result) error {
 		name: "drain", of: ofDelivered,
 		start: func() { f.want(n, 2*n) },
 		done: func() bool {
-			return f.live == f.wanted && (f.book.tally.Delivered >= all || f.now()-max(f.lastArrived, f.lastReady) > int64(5*time.Second))
+			return f.live == f.wanted && (f.book.tally.Delivered >= all || f.now()-max(f.lastArrived, f.lastReady) > int64(drainQuiet))
 		},
 		took: func() (int64, int64) { return f.firstDial, max(f.lastArrived, f.lastReady) },
 	})
@@ -160,6 +161,9 @@ func offline(ctx context.Context, b *bench, r *report.Result) error {
 	r.DrainRate = drained.Rate
 	if b.opts.crash == killed {
 		r.Note("%d of %d accepted messages were left after kill -9, %v after the last was acknowledged", f.book.tally.Delivered, f.book.tally.Accepted, b.opts.killAfter)
+	}
+	if b.opts.crash == killed {
+		return nil // what is open now is lost: it was waited for
 	}
 	return f.settle(ctx, time.Minute)
 }
