@@ -78,13 +78,15 @@ func connections(descriptors uint64, wanted int) int {
 }
 
 // greet says where the node is and, where anybody may register, shows a first
-// exchange to paste.
+// exchange to paste; in one write.
 func greet(w io.Writer, n *node.Node, descriptors uint64, cfg node.Config) {
 	scheme, ws := "http", "ws"
 	if n.TLS() {
 		scheme, ws = "https", "wss"
 	}
-	fmt.Fprintf(w, `Rookery is up.
+	var text strings.Builder
+	defer func() { _, _ = io.WriteString(w, text.String()) }() // nobody may be looking
+	fmt.Fprintf(&text, `Rookery is up.
 
   clients  %[2]s://%[3]s/v1/ws     REST  %[1]s://%[3]s/v1     admin  %[4]s
   %[5]d descriptors: about %[6]d connections
@@ -93,7 +95,7 @@ func greet(w io.Writer, n *node.Node, descriptors uint64, cfg node.Config) {
 	if cfg.Registration != "open" || cfg.Issuer.Name != "" {
 		return
 	}
-	fmt.Fprintf(w, `Talk: run  rookery chat --server %[1]s://%[3]s  in two terminals.
+	fmt.Fprintf(&text, `Talk: run  rookery chat --server %[1]s://%[3]s  in two terminals.
 
 Or by hand: register and log in two users,
 
