@@ -180,6 +180,7 @@ func TestSendingAgain(t *testing.T) {
 	}
 	n := startFake(t, nil)
 	sends, refused := 0, map[string]bool{}
+	n.mu.Lock()
 	n.refuse = func(id string) bool {
 		if sends++; sends%37 != 0 || refused[id] {
 			return false
@@ -187,6 +188,7 @@ func TestSendingAgain(t *testing.T) {
 		refused[id] = true
 		return true
 	}
+	n.mu.Unlock()
 	tally, st, rep := run(t, n, 4, 200)
 	n.mu.Lock() // refuse is called with it
 	defer n.mu.Unlock()
