@@ -76,8 +76,7 @@ func run(t *testing.T, n *fakeNode, users, each int) (ledger.Tally, Status, *Rep
 // A node that keeps its promises is found right, to the last message.
 func TestAnHonestNode(t *testing.T) {
 	if !poll.Supported {
-		t.Log("no epoll here")
-		return
+		t.Skip("no epoll here")
 	}
 	tally, st, rep := run(t, startFake(t, nil), 20, 200)
 	if tally.Wrong() != 0 || tally.Sent != 4000 || tally.Accepted != 4000 || tally.Delivered != 4000 || tally.Receipted != 4000 {
@@ -94,8 +93,7 @@ func TestAnHonestNode(t *testing.T) {
 // A node that breaks one promise, once, is found out.
 func TestADishonestNode(t *testing.T) {
 	if !poll.Supported {
-		t.Log("no epoll here")
-		return
+		t.Skip("no epoll here")
 	}
 	type frames = []*clientpb.ServerFrame
 	// at calls fn for the tenth frame to user1 that is picked.
@@ -175,8 +173,7 @@ func TestADishonestNode(t *testing.T) {
 // order; what a message waited for that is in its latency.
 func TestSendingAgain(t *testing.T) {
 	if !poll.Supported {
-		t.Log("no epoll here")
-		return
+		t.Skip("no epoll here")
 	}
 	n := startFake(t, nil)
 	sends, refused := 0, map[string]bool{}
@@ -209,8 +206,7 @@ func TestSendingAgain(t *testing.T) {
 // Orders that make no sense change nothing.
 func TestWrongOrders(t *testing.T) {
 	if !poll.Supported {
-		t.Log("no epoll here")
-		return
+		t.Skip("no epoll here")
 	}
 	w, err := StartLocal(t.Context())
 	if err != nil {
