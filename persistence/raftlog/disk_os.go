@@ -11,7 +11,7 @@ import (
 // it. They are synced often, because the log that is in use syncs meanwhile,
 // and waits behind everything that is queued: 64 MiB at once held it up by 20 ms.
 const (
-	zeroSlice     = 16 << 10
+	zeroSlice     = 4 << 10
 	zerosUnsynced = 1 << 20
 )
 
