@@ -28,6 +28,7 @@ type live struct {
 	batch    uint64   // the last one that a step became part of
 	used     uint64   // when it last got something, milliseconds
 	busy     bool     // its step runs
+	talks    bool     // it got more than visits, see timers.go
 	input    any      // of the step that runs
 	waiting  []any    // mail that came while busy or suspended
 
@@ -154,6 +155,7 @@ func (s *Shard) step(l *live, in any) {
 	}
 	now, expiry := s.cfg.Now(), s.cfg.Expiry()
 	l.used, l.input = now, in
+	l.talks = l.talks || !visits(in)
 	if l.core == nil {
 		if err := s.load(l); err != nil {
 			s.fail(err)

@@ -5,6 +5,7 @@ import (
 
 	"github.com/rookery-im/rookery/actors/user"
 	"github.com/rookery-im/rookery/persistence/mailbox"
+	nodepb "github.com/rookery-im/rookery/proto/rookery/node/v1"
 )
 
 const (
@@ -92,18 +93,36 @@ func (s *Shard) armAfter(l *live, now uint64) {
 	r.timer = s.wheel.arm(due, l.row)
 }
 
-// hollowIdle is how long an actor stays of which nothing is kept: somebody
-// wrote to a user who does not exist, or watches one. Whoever makes names up
-// could else fill the memory with actors of nobody.
-const hollowIdle = time.Second
+// visitIdle is how long an actor stays that was only visited: a device came or
+// went, an account was made or looked at. What comes next from most of them is
+// nothing for hours, and each takes some kilobytes while it stays: in a storm of
+// connections, or where accounts are made by the million, a minute's worth would
+// be more than all those asleep. Nor does an actor stay of which nothing is kept:
+// somebody wrote to a user who does not exist, or watches one. Whoever makes
+// names up could else fill the memory with actors of nobody.
+const visitIdle = time.Second
 
 // idle is how long the actor may stay without input, in milliseconds.
 func (s *Shard) idle(l *live) uint64 {
 	idle := s.cfg.Idle
-	if c, ok := l.core.(interface{ Hollow() bool }); ok && c.Hollow() {
-		idle = min(idle, hollowIdle)
+	if c, ok := l.core.(interface{ Hollow() bool }); !l.talks || ok && c.Hollow() {
+		idle = min(idle, visitIdle)
 	}
 	return uint64(idle.Milliseconds())
+}
+
+// visits says whether the input is a visit: no part of a conversation.
+func visits(in any) bool {
+	switch m := in.(type) {
+	case *nodepb.Attach, *nodepb.Detach, *nodepb.Pull, *nodepb.DevicesSeen, *nodepb.Watch, *nodepb.Unwatch, *nodepb.Unpark, user.Tick:
+		return true
+	case *nodepb.Ask:
+		switch m.GetBody().(type) {
+		case *nodepb.Ask_Register, *nodepb.Ask_GetCredentials, *nodepb.Ask_LinkDevice, *nodepb.Ask_GetDevices, *nodepb.Ask_GetProfile:
+			return true
+		}
+	}
+	return false
 }
 
 // wake a row without an actor at its deadline, and drop the row where there is

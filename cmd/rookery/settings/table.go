@@ -266,7 +266,7 @@ func storage() []Setting {
 		Name: "block-cache", Doc: "memory for what was read from the store",
 		kind: scalar(func(c *Config) *int64 { return &c.Node.BlockCache }, within(size[int64](), 1<<20, 1<<40)),
 	}, {
-		Name: "hibernate-after", Doc: "how long a user stays in memory without anything to do",
+		Name: "hibernate-after", Doc: "how long a user stays in memory after a conversation; one whose devices only came or went stays a second",
 		kind: scalar(func(c *Config) *time.Duration { return &c.Node.IdleActor }, within(duration(), time.Second, day)),
 	}}
 }
