@@ -15,6 +15,7 @@ const (
 	Greeting          = 64 << 10  // one from somebody who has not said hello
 	BrokenHellos      = 16        // frames that break the schema, before hello
 	FrameCount        = 512       // protocol frames in one WebSocket message
+	Names             = 4096      // user ids that the reading of frames remembers; the older lose
 	Signal            = 8 << 10   // signalTo.bytes
 	Watched           = 256       // users one session watches
 	Watchers          = 4096      // sessions that watch one user

@@ -12,13 +12,13 @@ import (
 )
 
 // read decodes what must be whole frames.
-func read(t *testing.T, enc Encoding, data []byte) (list []*clientpb.ClientFrame) {
+func read(t *testing.T, d *Decoder, enc Encoding, data []byte) (list []*clientpb.ClientFrame) {
 	t.Helper()
-	err := Decode(enc, data, func(f *clientpb.ClientFrame, broken *nodepb.Fault) error {
+	err := d.Decode(enc, data, func(f *clientpb.ClientFrame, broken *nodepb.Fault) error {
 		if broken != nil {
 			t.Fatalf("%v: %v of %q", enc, broken, data)
 		}
-		list = append(list, f)
+		list = append(list, proto.CloneOf(f))
 		return nil
 	})
 	if err != nil {
@@ -36,12 +36,13 @@ func FuzzEncodingsAgree(f *testing.F) {
 	f.Add([]byte(`{"ref":2,"send":{"id":"` + idText + `","to":{"user":"bob"},"kind":"TEXT","payload":"aGVsbG8=","payloads":[{"user":"bob","device":1,"payload":""}],"ttl":"1.5s","push":"URGENT","replyTo":"` + idText + `"}}`))
 	f.Add([]byte("{\"hello\":{\"token\":\"\\ud83d\\ude00\",\"heartbeat\":\"-0.000000001s\",\"acked\":\"18446744073709551615\"}}\n{\"send\":{\"to\":{\"group\":\"\"},\"kind\":77}}"))
 	f.Add([]byte{4, 0x42, 2, 0x0a, 0})
+	d := NewDecoder()
 	f.Fuzz(func(t *testing.T, data []byte) {
 		for _, enc := range []Encoding{JSON, Protobuf} {
 			var good []*clientpb.ClientFrame
-			_ = Decode(enc, data, func(f *clientpb.ClientFrame, broken *nodepb.Fault) error {
+			_ = d.Decode(enc, data, func(f *clientpb.ClientFrame, broken *nodepb.Fault) error {
 				if broken == nil && mappable(f.GetHello().GetHeartbeat()) && mappable(f.GetSend().GetTtl()) {
-					good = append(good, f)
+					good = append(good, proto.CloneOf(f))
 				}
 				return nil
 			})
@@ -53,7 +54,7 @@ func FuzzEncodingsAgree(f *testing.F) {
 						t.Fatalf("%v read, and not to be written as %v: %v", enc, other, err)
 					}
 				}
-				again := read(t, other, written)
+				again := read(t, d, other, written)
 				if len(again) != len(good) {
 					t.Fatalf("%d frames, were %d", len(again), len(good))
 				}

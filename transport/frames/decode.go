@@ -3,11 +3,11 @@ package frames
 import (
 	"bytes"
 	"fmt"
+	"hash/maphash"
 
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/rookery-im/rookery/internal/fault"
 	"github.com/rookery-im/rookery/internal/limits"
@@ -21,23 +21,37 @@ type MalformedError struct{ Reason string }
 
 func (e *MalformedError) Error() string { return "malformed message: " + e.Reason }
 
+// Decoder reads what clients send. It is for one goroutine: the structs of a
+// frame are used again for the next one.
+type Decoder struct {
+	scratch scratch
+	names   known
+}
+
+// NewDecoder makes a Decoder.
+func NewDecoder() *Decoder { return &Decoder{names: known{seed: maphash.MakeSeed()}} }
+
 // Decode reads the frames of one WebSocket message and hands each to fn as it
 // goes. Where a frame breaks the schema, fn gets the fault, and a frame that
 // holds what the answer needs as far as it could be read: ref, and in a send
-// its id. The frames belong to fn; data may be reused once Decode returns.
+// its id.
+//
+// A frame is lent to fn until it returns: who wants it for longer clones it.
+// The strings and the bytes in it may be kept as they are; data may be used
+// again once Decode returns.
 //
 // The error is a *MalformedError, or what fn returned, which ends the
 // decoding. Frames before a malformed one have been handed over by then.
-func Decode(enc Encoding, data []byte, fn func(*clientpb.ClientFrame, *nodepb.Fault) error) error {
+func (d *Decoder) Decode(enc Encoding, data []byte, fn func(*clientpb.ClientFrame, *nodepb.Fault) error) error {
 	if enc == Protobuf {
-		return decodeProtobuf(data, fn)
+		return d.decodeProtobuf(data, fn)
 	}
 	return decodeJSON(data, fn)
 }
 
 var errTooMany = &MalformedError{Reason: fmt.Sprintf("more than %d frames in one message", limits.FrameCount)}
 
-func decodeProtobuf(data []byte, fn func(*clientpb.ClientFrame, *nodepb.Fault) error) error {
+func (d *Decoder) decodeProtobuf(data []byte, fn func(*clientpb.ClientFrame, *nodepb.Fault) error) error {
 	for count := 0; len(data) > 0; count++ {
 		if count == limits.FrameCount {
 			return errTooMany
@@ -47,7 +61,7 @@ func decodeProtobuf(data []byte, fn func(*clientpb.ClientFrame, *nodepb.Fault) e
 			return &MalformedError{Reason: "a frame's length does not fit the message"}
 		}
 		data = data[n:]
-		f, broken, err := protobufFrame(body)
+		f, broken, err := d.protobufFrame(body)
 		if err != nil {
 			return err
 		}
@@ -58,9 +72,9 @@ func decodeProtobuf(data []byte, fn func(*clientpb.ClientFrame, *nodepb.Fault) e
 	return nil
 }
 
-func protobufFrame(body []byte) (*clientpb.ClientFrame, *nodepb.Fault, error) {
-	f := new(clientpb.ClientFrame)
-	if err := proto.Unmarshal(body, f); err != nil || hasUnknown(f) {
+func (d *Decoder) protobufFrame(body []byte) (*clientpb.ClientFrame, *nodepb.Fault, error) {
+	f, fits := d.readFrame(body)
+	if !fits {
 		broken, ok := diagnoseWire(body, f.ProtoReflect().Descriptor(), "")
 		switch {
 		case !ok:
@@ -120,52 +134,20 @@ func emptyFrame(f *clientpb.ClientFrame) *nodepb.Fault {
 	return nil
 }
 
-// hasUnknown reports whether the frame holds fields that this version does not
-// know. The frequent frames are asked one message after the other, because
-// reflection costs as much as decoding them.
-func hasUnknown(f *clientpb.ClientFrame) bool {
-	if unknown(f.ProtoReflect()) {
-		return true
-	}
-	switch b := f.Body.(type) {
-	case *clientpb.ClientFrame_Send:
-		s := b.Send
-		if unknown(s.ProtoReflect()) || s.To != nil && unknown(s.To.ProtoReflect()) || s.Ttl != nil && unknown(s.Ttl.ProtoReflect()) {
-			return true
-		}
-		for _, p := range s.Payloads {
-			if unknown(p.ProtoReflect()) {
-				return true
-			}
-		}
-		return false
-	case *clientpb.ClientFrame_Ack:
-		return unknown(b.Ack.ProtoReflect())
-	case nil:
-		return false
-	default:
-		return unknownInside(f.ProtoReflect())
-	}
+// known are the ids that came last, so that one that comes with every message
+// is not made anew each time, and nobody who keeps it keeps a message with it.
+type known struct {
+	seed maphash.Seed
+	last [limits.Names]string
 }
 
-func unknown(m protoreflect.Message) bool { return len(m.GetUnknown()) > 0 }
-
-func unknownInside(m protoreflect.Message) (found bool) {
-	if unknown(m) {
-		return true
+func (n *known) of(id []byte) string {
+	if len(id) == 0 || len(id) > limits.UserID {
+		return string(id)
 	}
-	m.Range(func(fd protoreflect.FieldDescriptor, v protoreflect.Value) bool {
-		if fd.Message() == nil || fd.IsMap() {
-			return true
-		}
-		if !fd.IsList() {
-			found = unknownInside(v.Message())
-			return !found
-		}
-		for i := range v.List().Len() {
-			found = found || unknownInside(v.List().Get(i).Message())
-		}
-		return !found
-	})
-	return found
+	at := &n.last[maphash.Bytes(n.seed, id)%limits.Names]
+	if *at != string(id) {
+		*at = string(id)
+	}
+	return *at
 }

@@ -108,7 +108,7 @@ func TestAppendEntryAgrees(t *testing.T) {
 }
 
 func decodeAll(enc Encoding, data []byte) (out []string, err error) {
-	err = Decode(enc, data, func(f *clientpb.ClientFrame, broken *nodepb.Fault) error {
+	err = NewDecoder().Decode(enc, data, func(f *clientpb.ClientFrame, broken *nodepb.Fault) error {
 		line := fmt.Sprintf("%d %T", f.GetRef(), f.GetBody())
 		if broken != nil {
 			line = fmt.Sprintf("%d %s %s", f.GetRef(), f.GetSend().GetId(), broken.GetMessage())
@@ -252,7 +252,7 @@ func TestDecodeBoundsFrames(t *testing.T) {
 
 func TestDecodeStopsWhenToldTo(t *testing.T) {
 	stop, calls := errors.New("stop"), 0
-	err := Decode(JSON, []byte("{\"ping\":{}}\n{\"ping\":{}}"), func(*clientpb.ClientFrame, *nodepb.Fault) error {
+	err := NewDecoder().Decode(JSON, []byte("{\"ping\":{}}\n{\"ping\":{}}"), func(*clientpb.ClientFrame, *nodepb.Fault) error {
 		calls++
 		return stop
 	})
@@ -342,8 +342,9 @@ func BenchmarkDecodeSend(b *testing.B) {
 				b.Fatal(err)
 			}
 			b.ReportAllocs()
+			d := NewDecoder()
 			for b.Loop() {
-				_ = Decode(enc, data, func(*clientpb.ClientFrame, *nodepb.Fault) error { return nil })
+				_ = d.Decode(enc, data, func(*clientpb.ClientFrame, *nodepb.Fault) error { return nil })
 			}
 		})
 	}

@@ -15,10 +15,11 @@ import (
 // invalid_argument, bounded and printable, and frames that survive being
 // written and read again.
 func fuzzDecode(f *testing.F, enc Encoding) {
+	d := NewDecoder()
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var again []byte
 		var frames []*clientpb.ClientFrame
-		err := Decode(enc, data, func(c *clientpb.ClientFrame, broken *nodepb.Fault) error {
+		err := d.Decode(enc, data, func(c *clientpb.ClientFrame, broken *nodepb.Fault) error {
 			if broken != nil {
 				if broken.GetCode() != string(fault.InvalidArgument) || broken.GetMessage() == "" || len(broken.GetMessage()) > 2048 {
 					t.Fatalf("fault %v", broken)
@@ -41,14 +42,14 @@ func fuzzDecode(f *testing.F, enc Encoding) {
 			if again, err = AppendMessage(again, enc, c); err != nil {
 				t.Fatalf("what was read cannot be written: %v", err)
 			}
-			frames = append(frames, c)
+			frames = append(frames, proto.CloneOf(c))
 			return nil
 		})
 		var malformed *MalformedError
 		if err != nil && !errors.As(err, &malformed) {
 			t.Fatalf("error %v", err)
 		}
-		err = Decode(enc, again, func(c *clientpb.ClientFrame, broken *nodepb.Fault) error {
+		err = d.Decode(enc, again, func(c *clientpb.ClientFrame, broken *nodepb.Fault) error {
 			if broken != nil || !proto.Equal(c, frames[0]) {
 				t.Fatalf("read again: %v (%v), was %v", c, broken, frames[0])
 			}

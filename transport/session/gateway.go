@@ -6,6 +6,7 @@ import (
 	"math"
 	"time"
 
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/rookery-im/rookery/internal/fault"
@@ -82,6 +83,7 @@ type Gateway struct {
 	start   time.Time // of the clock of deadlines
 
 	// Owned by the loop.
+	decoder  *frames.Decoder
 	sessions map[uint64]*session
 	dirty    []*session
 	resting  []*session // not read for a while, see effort
@@ -117,7 +119,7 @@ func New(cfg Config, conns Conns, users Users, tokens Verifier, now func() time.
 	}
 	return &Gateway{
 		cfg: cfg, conns: conns, users: users, tokens: tokens, now: now, log: log, metrics: m, start: now(),
-		sessions: map[uint64]*session{}, allowances: map[owner]*allowance{},
+		decoder: frames.NewDecoder(), sessions: map[uint64]*session{}, allowances: map[owner]*allowance{},
 	}, nil
 }
 
@@ -180,7 +182,7 @@ func (g *Gateway) Message(conn uint64, enc frames.Encoding, data []byte) {
 		return
 	}
 	count, anyBroken := 0, false
-	err := frames.Decode(s.enc, data, func(f *clientpb.ClientFrame, broken *nodepb.Fault) error {
+	err := g.decoder.Decode(s.enc, data, func(f *clientpb.ClientFrame, broken *nodepb.Fault) error {
 		count++
 		anyBroken = anyBroken || broken != nil
 		return g.take(s, f, broken)
@@ -209,7 +211,7 @@ func (g *Gateway) take(s *session, f *clientpb.ClientFrame, broken *nodepb.Fault
 	if s.state == attaching || s.busy != nil && len(s.busy.held) > 0 || g.full(s, f, broken) {
 		a := g.activity(s)
 		read := g.clock()
-		a.held = append(a.held, heldFrame{f, broken, read})
+		a.held = append(a.held, heldFrame{proto.CloneOf(f), broken, read})
 		g.open = append(g.open, deadline{conn: s.conn, tag: heldTag, at: read})
 		g.conns.Read(s.conn, Pause)
 		return nil
