@@ -28,6 +28,7 @@ type server struct {
 	front   string // where REST goes through the witness of docs/openapi.yaml
 	args    []string
 	extra   []string // flags of the next start alone
+	begin   func(*exec.Cmd) error
 	log     *os.File
 	process *exec.Cmd
 	ended   chan struct{} // closed when process has ended
@@ -50,7 +51,7 @@ func newServerIn(t *testing.T, data string, more ...string) *server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &server{t: t, address: freeAddress(t), log: log}
+	s := &server{t: t, address: freeAddress(t), begin: (*exec.Cmd).Start, log: log}
 	s.front = witnessed(t, s.address)
 	s.args = append([]string{"serve", "--data", data, "--listen", s.address, "--admin", filepath.Join(dir, "admin.sock")}, more...)
 	t.Cleanup(func() {
@@ -109,7 +110,7 @@ func (s *server) start() {
 	cmd.Stdout, cmd.Stderr = s.log, s.log
 	// The server dies with the test, however that ends.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
+	if err := s.begin(cmd); err != nil {
 		s.t.Fatalf("start the server: %v", err)
 	}
 	ended := make(chan struct{})

@@ -109,11 +109,12 @@ func (i *Issuer) validate(cluster string) error {
 type outside struct {
 	// immutable
 	Issuer
-	now    func() time.Time
+	now    func() time.Time // for what ends
+	stamp  func() time.Time // for what begins
 	parser *jwt.Parser
 }
 
-func newOutside(i Issuer, now func() time.Time) *outside {
+func newOutside(i Issuer, now, stamp func() time.Time) *outside {
 	options := []jwt.ParserOption{
 		jwt.WithValidMethods(keyset.Algorithms()),
 		jwt.WithIssuer(i.Name),
@@ -125,7 +126,7 @@ func newOutside(i Issuer, now func() time.Time) *outside {
 	if i.Audience != "" {
 		options = append(options, jwt.WithAudience(i.Audience))
 	}
-	return &outside{Issuer: i, now: now, parser: jwt.NewParser(options...)}
+	return &outside{Issuer: i, now: now, stamp: stamp, parser: jwt.NewParser(options...)}
 }
 
 // issued says whether a token claims to be of the issuer. It proves nothing:
@@ -175,17 +176,21 @@ func (o *outside) verify(token string) (verified, error) {
 	if claims.begins != nil {
 		v.begins = claims.begins.Add(-o.Leeway)
 	}
+	if o.stamp().Before(v.begins) {
+		return verified{}, errEarly
+	}
 	return v, nil
 }
 
 // holds says whether what was verified once still is.
-func (o *outside) holds(v verified, now time.Time) bool {
-	return o.Keys.Trusts(v.outside) && now.Before(v.claims.Expires) && !now.Before(v.begins)
+func (o *outside) holds(v verified) bool {
+	return o.Keys.Trusts(v.outside) && o.now().Before(v.claims.Expires) && !o.stamp().Before(v.begins)
 }
 
 var (
 	errHeader    = errors.New("its header is not one of a token for this server")
 	errAlgorithm = errors.New("its algorithm is not its key's")
+	errEarly     = fmt.Errorf("%w: it is not valid yet", ErrTokenInvalid)
 )
 
 // header reads the header once more, and strictly, for the id of the key. Keys
@@ -243,7 +248,7 @@ type outsideClaims struct {
 
 func (c *outsideClaims) GetExpirationTime() (*jwt.NumericDate, error) { return c.expires, nil }
 func (c *outsideClaims) GetIssuedAt() (*jwt.NumericDate, error)       { return nil, nil }
-func (c *outsideClaims) GetNotBefore() (*jwt.NumericDate, error)      { return c.begins, nil }
+func (c *outsideClaims) GetNotBefore() (*jwt.NumericDate, error)      { return nil, nil } // verify's affair: another clock
 func (c *outsideClaims) GetIssuer() (string, error)                   { return c.issuer, nil }
 func (c *outsideClaims) GetSubject() (string, error)                  { return "", nil }
 func (c *outsideClaims) GetAudience() (jwt.ClaimStrings, error)       { return c.audience, nil }
@@ -340,8 +345,6 @@ func outsideError(err error) error {
 		return fmt.Errorf("%w: its signature or algorithm is wrong", ErrTokenInvalid)
 	case errors.Is(err, jwt.ErrTokenExpired):
 		return ErrTokenExpired
-	case errors.Is(err, jwt.ErrTokenNotValidYet):
-		return fmt.Errorf("%w: it is not valid yet", ErrTokenInvalid)
 	case errors.Is(err, jwt.ErrTokenInvalidIssuer):
 		return fmt.Errorf("%w: another issuer signed it", ErrTokenInvalid)
 	case errors.Is(err, jwt.ErrTokenInvalidAudience):

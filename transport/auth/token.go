@@ -69,9 +69,11 @@ type TokensConfig struct {
 	Life time.Duration
 	// Cache is how many verified tokens are remembered; 65,536 where zero.
 	Cache int
-	// Now is the clock; time.Now where nil.
-	Now     func() time.Time
-	Metrics *Metrics
+	// Now is the clock that tokens expire by, Stamp the one that they are made
+	// by and may not be used before; time.Now where nil. They differ where the
+	// clock was set, and nobody knows which time is right.
+	Now, Stamp func() time.Time
+	Metrics    *Metrics
 }
 
 func (c *TokensConfig) fill() {
@@ -83,6 +85,9 @@ func (c *TokensConfig) fill() {
 	}
 	if c.Now == nil {
 		c.Now = time.Now
+	}
+	if c.Stamp == nil {
+		c.Stamp = c.Now
 	}
 	if c.Metrics == nil {
 		c.Metrics = NewMetrics(nil)
@@ -146,7 +151,7 @@ func NewTokens(cfg TokensConfig) (*Tokens, error) {
 		cache: newCache(cfg.Cache),
 	}
 	if cfg.Issuer != nil {
-		t.outside = newOutside(*cfg.Issuer, cfg.Now)
+		t.outside = newOutside(*cfg.Issuer, cfg.Now, cfg.Stamp)
 	}
 	return t, nil
 }
@@ -172,7 +177,7 @@ func (t *Tokens) Issue(user string, device uint32) (string, time.Time, error) {
 	if !ok {
 		return "", time.Time{}, ErrNoKey
 	}
-	now := t.cfg.Now().Truncate(time.Second)
+	now := t.cfg.Stamp().Truncate(time.Second)
 	expires := now.Add(t.cfg.Life)
 	jti, err := uuid.NewRandom()
 	if err != nil {
@@ -263,12 +268,11 @@ func (t *Tokens) verify(token string) (Claims, bool, error) {
 // holds says whether a remembered token is still good: not even one of those
 // outlives its key or its time.
 func (t *Tokens) holds(v verified) bool {
-	now := t.cfg.Now()
 	if v.outside != nil {
-		return t.outside.holds(v, now)
+		return t.outside.holds(v)
 	}
 	_, trusted := t.cfg.Keys.Lookup(v.key)
-	return trusted && now.Before(v.claims.Expires)
+	return trusted && t.cfg.Now().Before(v.claims.Expires)
 }
 
 func (t *Tokens) judge(token string) (verified, error) {

@@ -160,7 +160,7 @@ func (n *Node) openShards() error {
 		n.cfg.Log.Info("the data directory was created with another number of shards", "shards", count)
 	}
 	var err error
-	if n.control, err = control.New(control.Config{Store: n.store, Shards: count, Logger: n.cfg.Log.With("part", "control")}); err != nil {
+	if n.control, err = control.New(control.Config{Store: n.store, Shards: count, Now: n.clock.due, Logger: n.cfg.Log.With("part", "control")}); err != nil {
 		return err
 	}
 	groups := map[uint32]shard.Machine{0: n.control}
@@ -201,7 +201,7 @@ func (n *Node) openShards() error {
 	for id, s := range n.shards {
 		s.Bind(n.set.Group(id))
 	}
-	n.sessions, err = session.New(n.cfg.Session.Named(n.dir.Node()), sockets{n.conns, n.streams}, tellFunc(n.tellUser(count)), n, time.Now,
+	n.sessions, err = session.New(n.cfg.Session.Named(n.dir.Node()), sockets{n.conns, n.streams, n.clock}, tellFunc(n.tellUser(count)), n, time.Now,
 		n.cfg.Log.With("part", "session"), session.NewMetrics(n.registry))
 	gate.sessions = n.sessions
 	return err
@@ -230,7 +230,8 @@ func (n *Node) openSessions() error {
 		return err
 	}
 	n.tokens, err = auth.NewTokens(auth.TokensConfig{
-		Cluster: ownIssuer, Keys: clusterKeys{n.control}, Complete: n.control.Ready, Issuer: issuer, Life: n.cfg.TokenLife, Metrics: metrics,
+		Cluster: ownIssuer, Keys: clusterKeys{n.control}, Complete: n.control.Ready, Issuer: issuer, Life: n.cfg.TokenLife,
+		Now: n.clock.due, Stamp: n.clock.stamp, Metrics: metrics,
 	})
 	if err != nil {
 		return err

@@ -13,6 +13,7 @@ import (
 type sockets struct {
 	conns   *conns.Conns
 	streams *events.Streams
+	clock   *clock
 }
 
 func (s sockets) Send(conn uint64, data []byte) {
@@ -41,6 +42,7 @@ func (s sockets) Read(conn uint64, r session.Reading) {
 }
 
 func (s sockets) Admit(conn uint64, heartbeat time.Duration, expires time.Time) {
+	expires = s.clock.deadline(expires)
 	if isStream(conn) {
 		s.streams.Admit(conn, heartbeat, expires)
 		return
