@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"strings"
 	"testing"
 	"time"
@@ -73,37 +72,6 @@ func TestFramesLookAsTheProtocolSays(t *testing.T) {
 	got, err = Append(got, JSON, &clientpb.ServerFrame{Body: &clientpb.ServerFrame_Drained{Drained: &clientpb.Drained{}}})
 	if err != nil || !bytes.HasSuffix(got, []byte("}}\n"+`{"drained":{}}`)) {
 		t.Errorf("two frames in a message: %s, %v", got, err)
-	}
-}
-
-// The hand-written encoding of Deliver must stay what the generated code says.
-func TestAppendEntryAgrees(t *testing.T) {
-	rng := rand.New(rand.NewPCG(1, 2))
-	number := func() uint64 { return rng.Uint64() >> rng.IntN(64) * uint64(rng.IntN(2)) }
-	some := func(b []byte) []byte { return b[:len(b)*rng.IntN(2)] }
-	prefix := []byte("kept")
-	for range 2000 {
-		e := &storepb.Entry{Seq: number(), Body: &storepb.Entry_Message{Message: &storepb.Message{
-			Id: some(id(t)), From: string(some([]byte("alice"))), Device: uint32(number()), Peer: string(some([]byte("bob"))),
-			Order: number(), Time: number(), Kind: uint32(rng.IntN(11)), ReplyTo: some(id(t)),
-			Payload: make([]byte, rng.IntN(300)), Payloads: []*storepb.DevicePayload{{Device: 2, Payload: []byte("two")}},
-		}}}
-		device := uint32(1 + rng.IntN(3))
-		got, ok, err := AppendEntry(prefix[:4:4], Protobuf, e, device)
-		if err != nil || !ok {
-			t.Fatalf("AppendEntry: %v, %v", ok, err)
-		}
-		body, n := protowire.ConsumeBytes(got[4:])
-		if n != len(got)-4 {
-			t.Fatalf("length prefix: %d of %d bytes", n, len(got)-4)
-		}
-		back := new(clientpb.ServerFrame)
-		if err := proto.Unmarshal(body, back); err != nil {
-			t.Fatal(err)
-		}
-		if want := FromEntry(e, device); !proto.Equal(back, want) {
-			t.Fatalf("got  %v\nwant %v", back, want)
-		}
 	}
 }
 
@@ -303,33 +271,6 @@ func TestNewSend(t *testing.T) {
 	want := &nodepb.Send{To: "bob", Id: id(t), ReplyTo: id(t), Kind: uint32(clientpb.Kind_TEXT), Ttl: 2}
 	if !proto.Equal(out, want) {
 		t.Errorf("got %v, want %v", out, want)
-	}
-}
-
-func TestHotFramesDoNotAllocate(t *testing.T) {
-	e := benchEntry(t)
-	dst := make([]byte, 0, 1024)
-	if n := testing.AllocsPerRun(100, func() { dst, _, _ = AppendEntry(dst[:0], Protobuf, e, 1) }); n != 0 {
-		t.Errorf("AppendEntry allocates %v times", n)
-	}
-}
-
-func benchEntry(t testing.TB) *storepb.Entry {
-	return &storepb.Entry{Seq: 77, Body: &storepb.Entry_Message{Message: &storepb.Message{
-		Id: id(t), From: "alice", Device: 1, Peer: "alice", Order: 4, Time: 1 << 60, Kind: 1, Payload: make([]byte, 100),
-	}}}
-}
-
-func BenchmarkAppendEntry(b *testing.B) {
-	e := benchEntry(b)
-	for _, enc := range []Encoding{Protobuf, JSON} {
-		b.Run(enc.String(), func(b *testing.B) {
-			b.ReportAllocs()
-			dst := make([]byte, 0, 1024)
-			for b.Loop() {
-				dst, _, _ = AppendEntry(dst[:0], enc, e, 1)
-			}
-		})
 	}
 }
 

@@ -261,9 +261,9 @@ func (g *Gateway) sent(s *session, m *nodepb.Sent) {
 	}
 	g.metrics.Sents.Inc()
 	g.metrics.SentSeconds.Observe(p.open(g.clock()))
-	g.write(s, &clientpb.ServerFrame{Ref: p.ref, Body: &clientpb.ServerFrame_Sent{Sent: &clientpb.Sent{
-		Id: ident.MessageIDString(p.id[:]), Conversation: frames.With(p.peer), Order: m.GetOrder(), Time: m.GetTime(), Duplicate: m.GetDuplicate(),
-	}}})
+	g.began(s)
+	out, err := frames.AppendSent(s.out, s.enc, p.ref, p.id, p.peer, m)
+	g.wrote(s, out, err)
 	g.settle(s, p)
 }
 
