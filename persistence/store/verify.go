@@ -8,8 +8,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
@@ -78,13 +81,32 @@ func verifyTables(cfg Config) error {
 		cfg.Logger.Warn("too much to verify at start, left to maintenance", "bytes", total, "limit", cfg.VerifyBytes)
 		return nil
 	}
-	for _, path := range paths {
-		if err := verifyTable(path); err != nil {
-			cfg.Metrics.Damaged.Inc()
-			return err
-		}
+	err = verifyEach(paths)
+	if errors.Is(err, ErrDamaged) {
+		cfg.Metrics.Damaged.Inc()
 	}
-	return nil
+	return err
+}
+
+// verifyEach verifies tables on all processors, and returns the first error in
+// the order of the paths. Each processor holds one table in memory.
+func verifyEach(paths []string) error {
+	workers := min(runtime.GOMAXPROCS(0), len(paths))
+	errs := make([]error, len(paths))
+	var next atomic.Int64
+	var failed atomic.Bool
+	var running sync.WaitGroup
+	for range workers {
+		running.Go(func() {
+			for i := next.Add(1) - 1; i < int64(len(paths)) && !failed.Load(); i = next.Add(1) - 1 {
+				if errs[i] = verifyTable(paths[i]); errs[i] != nil {
+					failed.Store(true)
+				}
+			}
+		})
+	}
+	running.Wait()
+	return cmp.Or(errs...)
 }
 
 // errNoTable: the manifest names a table that is not there.

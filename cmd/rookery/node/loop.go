@@ -41,6 +41,9 @@ func (n *Node) run() {
 		// Where the log is broken nothing is accepted any more, and the node
 		// stays up to say so: see observe.
 		_ = n.set.Round()
+		if !n.replayed {
+			n.observe() // the round that ends the replay ends the wait as well
+		}
 		n.sessions.Flush()
 		n.conns.Flush()
 		if n.ended() {
@@ -75,9 +78,7 @@ func (n *Node) tick(due *timers) {
 	if due.over(&due.raft, raftTick) {
 		n.set.Tick()
 		n.control.Tick()
-		for _, s := range n.shards {
-			s.Sweep(sweepRows)
-		}
+		n.sweep()
 	}
 	if due.over(&due.host, hostTick) {
 		for _, s := range n.shards {
@@ -88,6 +89,17 @@ func (n *Node) tick(due *timers) {
 		n.sessions.Sweep()
 		n.heal(due.now)
 		n.observe()
+	}
+}
+
+// sweep looks for deadlines, once the node is up: whoever waits for that waits
+// for no sweep.
+func (n *Node) sweep() {
+	if !n.replayed {
+		return
+	}
+	for _, s := range n.shards {
+		s.Sweep(sweepRows)
 	}
 }
 

@@ -122,16 +122,20 @@ func (n *Node) openData() error {
 	if !n.dir.New() {
 		missing, presence = raftlog.Refuse, store.MustExist
 	}
-	if n.log, err = raftlog.Open(raftlog.Config{
-		Dir: n.dir.Log(), Missing: missing, Metrics: raftlog.NewMetrics(n.registry), Logger: n.cfg.Log.With("part", "raftlog"),
-	}); err != nil {
-		return err
-	}
-	n.store, err = store.Open(store.Config{
+	// Side by side: both read all that they hold and check it.
+	var logErr, storeErr error
+	var opening sync.WaitGroup
+	opening.Go(func() {
+		n.log, logErr = raftlog.Open(raftlog.Config{
+			Dir: n.dir.Log(), Missing: missing, Metrics: raftlog.NewMetrics(n.registry), Logger: n.cfg.Log.With("part", "raftlog"),
+		})
+	})
+	n.store, storeErr = store.Open(store.Config{
 		Dir: n.dir.Store(), Presence: presence, Split: mailbox.Part, Reserve: n.cfg.DiskReserve, BlockCacheBytes: n.cfg.BlockCache,
 		Metrics: store.NewMetrics(n.registry), Logger: n.cfg.Log.With("part", "store"),
 	})
-	return err
+	opening.Wait()
+	return errors.Join(logErr, storeErr)
 }
 
 func (n *Node) openTransport() error {
