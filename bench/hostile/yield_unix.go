@@ -1,19 +1,7 @@
-//go:build unix
+//go:build unix && !linux
 
 package hostile
 
-import (
-	"syscall"
-	"time"
-)
+import "syscall"
 
 func yieldProcessor() error { return syscall.Setpriority(syscall.PRIO_PROCESS, 0, 19) }
-
-// processorTime that this process has taken.
-func processorTime() time.Duration {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		return 0
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
-}
