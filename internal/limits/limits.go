@@ -91,6 +91,10 @@ const (
 	LobbyPerAddress = 1024      // the same of one address
 	Bodies          = 64 << 20  // bytes of bodies, read or being read, of all requests together; the oldest lose
 	Handshakes      = 256       // opening handshakes of one address at once
+	Fruitless       = 1024      // connections of one address that came to nothing, before it has to wait
+	Regrets         = 65_536    // addresses of which those are counted
+	HeldRefusals    = 512       // handshakes whose refusal is held back, see FruitlessWait
+	Arrivals        = 1 << 20   // devices of which it is known when they connected; the oldest lose their count
 )
 
 // Times.
@@ -101,6 +105,9 @@ const (
 	HandshakeTimeout = 10 * time.Second
 	HelloTimeout     = 10 * time.Second
 	AnswerTimeout    = 5 * time.Second
+	TurnedAwayMin    = time.Second     // from a refused hello to the end of its connection
+	TurnedAwayMax    = 5 * time.Second // below HelloTimeout
+	FruitlessWait    = time.Second     // for which a refusal is held back
 	HeartbeatMin     = 10 * time.Second
 	HeartbeatDefault = 30 * time.Second
 	HeartbeatMax     = 10 * time.Minute

@@ -30,6 +30,7 @@ type Limits struct {
 	Watch                   Rate
 	Signals                 Rate
 	Frames                  Rate
+	Hellos                  Rate // of a device; sessions begun
 }
 
 // Config of a Gateway.
@@ -56,6 +57,7 @@ func DefaultConfig() Config {
 			Watch:                   Rate{8, 64},
 			Signals:                 Rate{64, 512},
 			Frames:                  Rate{2048, 8192},
+			Hellos:                  Rate{1, 20},
 		},
 		Heartbeat: limits.HeartbeatDefault, HeartbeatMin: limits.HeartbeatMin, HeartbeatMax: limits.HeartbeatMax,
 		// Checked four times a second; answered or closed within 5 s.
@@ -85,7 +87,7 @@ func (c Config) Validate() error {
 	check(c.Answer > 0, "answer timeout: %v is not above 0", c.Answer)
 	check(c.HighWater > 0, "high water: %d is not above 0", c.HighWater)
 	for name, r := range map[string]Rate{
-		"sends": c.Limits.Sends, "typing": c.Limits.Typing, "watch": c.Limits.Watch, "signals": c.Limits.Signals, "frames": c.Limits.Frames,
+		"sends": c.Limits.Sends, "typing": c.Limits.Typing, "watch": c.Limits.Watch, "signals": c.Limits.Signals, "frames": c.Limits.Frames, "hellos": c.Limits.Hellos,
 	} {
 		check(r.PerSecond > 0 && r.Burst > 0, "rate of %s: %v a second, burst %d: must be above 0", name, r.PerSecond, r.Burst)
 	}

@@ -90,9 +90,11 @@ type Gateway struct {
 	// allowances of devices that have sessions, or had one a moment ago.
 	allowances map[owner]*allowance
 	parted     []*allowance // that no session used at one time, in that order
-	open       []deadline   // sends in the order in which they were read
-	spare      [][]byte     // buffers for session.out
-	reading    int64        // when the frame at hand was read, where it was held; else 0
+	arrivals   *arrivals
+	partings   []parting  // sessions turned away, not closed yet
+	open       []deadline // sends in the order in which they were read
+	spare      [][]byte   // buffers for session.out
+	reading    int64      // when the frame at hand was read, where it was held; else 0
 }
 
 // Tags of deadlines that are not of one send; those count from 1.
@@ -120,6 +122,7 @@ func New(cfg Config, conns Conns, users Users, tokens Verifier, now func() time.
 	return &Gateway{
 		cfg: cfg, conns: conns, users: users, tokens: tokens, now: now, log: log, metrics: m, start: now(),
 		decoder: frames.NewDecoder(), sessions: map[uint64]*session{}, allowances: map[owner]*allowance{},
+		arrivals: newArrivals(cfg.Limits.Hellos),
 	}, nil
 }
 
@@ -146,6 +149,11 @@ func (g *Gateway) Stream(conn uint64, who Identity, after uint64, heartbeat time
 	s := &session{conn: conn, enc: frames.EventStream, written: after}
 	g.sessions[conn] = s
 	g.metrics.Sessions.Inc()
+	if wait := g.arrivals.take(owner{who.User, who.Device}, g.clock()); wait > 0 {
+		g.metrics.TurnedAway.Inc()
+		g.close(s, CloseUnavailable, "this device connected too often; back off")
+		return
+	}
 	g.attach(s, who, durationpb.New(heartbeat), &nodepb.Attach{After: after})
 }
 
@@ -174,7 +182,7 @@ func (g *Gateway) Closed(conn uint64) {
 // The data is not kept.
 func (g *Gateway) Message(conn uint64, enc frames.Encoding, data []byte) {
 	s := g.sessions[conn]
-	if s == nil || s.state == closing {
+	if s == nil || s.ended() {
 		return
 	}
 	if enc != s.enc {
@@ -205,7 +213,7 @@ var errClosing = errors.New("session is closing")
 // take handles a frame, or holds it behind those that wait for sends in flight
 // or, said right after hello, for welcome.
 func (g *Gateway) take(s *session, f *clientpb.ClientFrame, broken *nodepb.Fault) error {
-	if s.state == closing {
+	if s.ended() {
 		return errClosing
 	}
 	if s.state == attaching || s.busy != nil && len(s.busy.held) > 0 || g.full(s, f, broken) {
@@ -379,6 +387,8 @@ func (g *Gateway) tell(user string, msg any) {
 // long. It is called a few times a second.
 func (g *Gateway) Sweep() {
 	g.forget()
+	g.arrivals.forget(g.clock())
+	g.part()
 	late := g.clock() - g.cfg.Answer.Microseconds()
 	n := 0
 	for ; n < len(g.open); n++ {

@@ -381,8 +381,8 @@ func TestConfigNamesEveryFault(t *testing.T) {
 	for range err.(interface{ Unwrap() []error }).Unwrap() {
 		n++
 	}
-	if n != 10 {
-		t.Errorf("%d faults named, want 10: %v", n, err)
+	if n != 11 {
+		t.Errorf("%d faults named, want 11: %v", n, err)
 	}
 }
 

@@ -56,6 +56,10 @@ func (g *Gateway) hello(s *session, ref uint32, m *clientpb.Hello) {
 		return
 	}
 	s.ref = ref
+	if wait := g.arrivals.take(owner{who.User, who.Device}, g.clock()); wait > 0 {
+		g.turnAway(s, wait)
+		return
+	}
 	g.attach(s, who, m.GetHeartbeat(), &nodepb.Attach{Acked: m.GetAcked(), Client: m.GetClient()})
 }
 

@@ -4,19 +4,20 @@ import "github.com/prometheus/client_golang/prometheus"
 
 // Metrics of a Gateway.
 type Metrics struct {
-	Sessions  prometheus.Gauge
-	FramesIn  prometheus.Counter
-	FramesOut prometheus.Counter
-	Sends     prometheus.Counter
-	Sents     prometheus.Counter
-	Delivers  prometheus.Counter
-	Faults    *prometheus.CounterVec // by code
-	Gaps      prometheus.Counter
-	Lags      prometheus.Counter
-	Overdue   prometheus.Counter
-	Untaken   prometheus.Counter
-	Rests     prometheus.Counter
-	Unsaid    prometheus.Counter
+	Sessions   prometheus.Gauge
+	FramesIn   prometheus.Counter
+	FramesOut  prometheus.Counter
+	Sends      prometheus.Counter
+	Sents      prometheus.Counter
+	Delivers   prometheus.Counter
+	Faults     *prometheus.CounterVec // by code
+	Gaps       prometheus.Counter
+	Lags       prometheus.Counter
+	Overdue    prometheus.Counter
+	Untaken    prometheus.Counter
+	Rests      prometheus.Counter
+	Unsaid     prometheus.Counter
+	TurnedAway prometheus.Counter
 	// SentSeconds is from a send being read to its sent being written,
 	// DeliverSeconds from its acceptance to its deliver being written live.
 	SentSeconds    prometheus.Histogram
@@ -56,6 +57,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		Overdue:        counter("sends_overdue_total", "Connections closed because the outcome of a send was not known in time."),
 		Rests:          counter("session_rests_total", "Sessions that were not read for a while because their frames took too much effort."),
 		Unsaid:         counter("unsaid_total", "Typing notices and signals dropped because much waits to be written to the device."),
+		TurnedAway:     counter("hellos_turned_away_total", "Hellos refused because their device connected too often."),
 		Untaken:        counter("untaken_total", "Words to an actor that were not taken and need no answer."),
 		SentSeconds:    histogram("send_to_sent_seconds", "From a send being read to its sent being written."),
 		DeliverSeconds: histogram("send_to_deliver_seconds", "From acceptance to the deliver being written to a connected device."),

@@ -16,11 +16,12 @@ const (
 	greeting state = iota
 	attaching
 	attached
+	turnedAway // hello came too soon; nothing is read any more
 	closing
 )
 
 func (s state) String() string {
-	return [...]string{"greeting", "attaching", "attached", "closing"}[s]
+	return [...]string{"greeting", "attaching", "attached", "turned away", "closing"}[s]
 }
 
 // stream says how entries reach an attached session.
@@ -99,6 +100,9 @@ func (a *activity) oldest(read int64) bool {
 	}
 	return false
 }
+
+// ended says that nothing the client says counts any more.
+func (s *session) ended() bool { return s.state == closing || s.state == turnedAway }
 
 // origin stamps what the session says to actors.
 func (s *session) origin() *nodepb.Origin {

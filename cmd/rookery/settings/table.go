@@ -202,6 +202,9 @@ func rates() []Setting {
 		Name: "rate-frames", Doc: "frames of any kind from a device",
 		kind: rate(func(c *Config) *session.Rate { return &limits(c).Frames }),
 	}, {
+		Name: "rate-hello", Doc: "sessions that a device begins; past it hello is answered by rate_limited",
+		kind: rate(func(c *Config) *session.Rate { return &limits(c).Hellos }),
+	}, {
 		Name: "rate-typing", Doc: "typing frames of a device",
 		kind: rate(func(c *Config) *session.Rate { return &limits(c).Typing }),
 	}, {
