@@ -120,7 +120,7 @@ func (c *Conns) forget(id ID, r *record, code uint16, err error) {
 func (c *Conns) Authenticated(id ID) {
 	if r := c.findOpen(id); r != nil {
 		r.flags |= isKnown
-		c.guests.leave(r.guest)
+		c.guests.known(r.guest)
 		r.guest = 0
 	}
 }

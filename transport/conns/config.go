@@ -45,6 +45,7 @@ type Config struct {
 	Conns           int // in all; 0: no bound of our own
 	Unauthenticated int // of one address (of one /64 in IPv6)
 	Handshakes      int // of one address, at once
+	Fruitless       int // of one address, that came to nothing within half a minute
 	Inbox           int // calls posted and not yet run
 
 	// How.
@@ -76,6 +77,7 @@ func (c Config) withDefaults() Config {
 		{&c.PendingMax, limits.PendingMax},
 		{&c.Unauthenticated, limits.Unauthenticated},
 		{&c.Handshakes, limits.Handshakes},
+		{&c.Fruitless, limits.Fruitless},
 		{&c.Inbox, limits.LoopInbox},
 	}
 	for _, d := range ints {
@@ -133,6 +135,7 @@ func (c Config) Validate() error {
 	fault(c.Conns < 0, "Conns is %d", c.Conns)
 	fault(c.Unauthenticated < 1, "Unauthenticated is %d", c.Unauthenticated)
 	fault(c.Handshakes < 1, "Handshakes is %d", c.Handshakes)
+	fault(c.Fruitless < 1, "Fruitless is %d", c.Fruitless)
 	fault(c.Inbox < 1, "Inbox is %d", c.Inbox)
 	for _, t := range []struct {
 		name  string

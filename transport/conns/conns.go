@@ -50,6 +50,7 @@ type Conns struct {
 	stopped   bool         // guarded by posting
 	total     atomic.Int64 // connections, handshakes included
 	refusing  atomic.Bool  // StopAccepting was called
+	heldBack  atomic.Int64 // refusals, see holdBack
 	listeners listeners
 }
 
@@ -75,7 +76,7 @@ func New(cfg Config, h Handler) (*Conns, error) {
 		inbox:   make(chan func(), cfg.Inbox),
 		queued:  map[ID]uint64{},
 		lobby:   newLobby(limits.Lobby, limits.LobbyPerAddress, limits.Bodies, cfg.Metrics.drops.WithLabelValues(dropLobby)),
-		guests:  newGuests(cfg.Unauthenticated, cfg.Handshakes),
+		guests:  newGuests(cfg),
 	}
 	if cfg.Conns > 0 {
 		c.lobby.room = func() int { return cfg.Conns - c.Len() }

@@ -1,12 +1,15 @@
 package conns
 
 import (
+	"context"
 	"net"
 	"net/http"
 	"net/netip"
 	"syscall"
+	"time"
 
 	"github.com/rookery-im/rookery/internal/fault"
+	"github.com/rookery-im/rookery/internal/limits"
 	"github.com/rookery-im/rookery/transport/poll"
 	"github.com/rookery-im/rookery/transport/ws"
 )
@@ -58,21 +61,42 @@ func (c *Conns) receive(w http.ResponseWriter, r *http.Request, flags recordFlag
 		return
 	}
 	n := newcomer{info: Info{Remote: remote(r)}, flags: flags}
-	var ok bool
-	if n.guest, ok = c.guests.arrive(n.info.Remote.Addr()); !ok {
+	var v verdict
+	if n.guest, v = c.guests.arrive(n.info.Remote.Addr()); v != welcome {
 		c.total.Add(-1)
-		c.refuse(w, fault.RateLimited, dropAddress, "too many connections from this address that have not said hello")
+		if v == tooMany {
+			c.refuse(w, fault.RateLimited, dropAddress, "too many connections from this address that have not said hello")
+			return
+		}
+		c.holdBack(r.Context())
+		c.refuse(w, fault.RateLimited, dropFruitless, "too many connections from this address that came to nothing; back off")
 		return
 	}
 	hs, err := ws.Upgrade(w, r, c.cfg.Handshake)
 	if err != nil {
 		c.metrics.drops.WithLabelValues(dropHandshake).Inc()
 		c.log.Debug("opening handshake", "remote", n.info.Remote, "err", err)
-		c.turnAway(n)
+		c.guests.fail(n.guest)
+		c.total.Add(-1)
 		return
 	}
 	n.info.Subprotocol, n.info.Token, n.leftover = hs.Subprotocol, hs.Token, hs.Leftover
 	c.hand(hs.Conn, n)
+}
+
+// holdBack keeps who does not care about refusals from asking for the next at
+// once. Those held back are few: past that number a refusal is not.
+func (c *Conns) holdBack(ctx context.Context) {
+	defer c.heldBack.Add(-1)
+	if c.heldBack.Add(1) > limits.HeldRefusals {
+		return
+	}
+	timer := time.NewTimer(limits.FruitlessWait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
 }
 
 func (c *Conns) refuse(w http.ResponseWriter, code fault.Code, reason, detail string) {

@@ -10,16 +10,17 @@ import (
 
 // Reasons for which something was dropped or refused.
 const (
-	dropInbox        = "inbox_full"       // a call posted to the loop
-	dropSlow         = "slow_consumer"    // a message to a connection at PendingMax
-	dropPong         = "pong_to_slow"     // an answer to a ping, above PendingHigh
-	dropLobby        = "lobby"            // an HTTP connection that was not being served, at limits.Lobby
-	dropCrowded      = "crowded_out"      // a connection, at Config.Unfinished or Config.Unread
-	dropFull         = "connections_full" // a handshake, at Config.Conns
-	dropAddress      = "address_limit"    // a handshake, over what one address may have
-	dropDraining     = "draining"         // a handshake after StopAccepting
-	dropHandshake    = "handshake_failed" // a handshake
-	dropNoDescriptor = "no_descriptor"    // a handshake that could not be carried
+	dropInbox        = "inbox_full"        // a call posted to the loop
+	dropSlow         = "slow_consumer"     // a message to a connection at PendingMax
+	dropPong         = "pong_to_slow"      // an answer to a ping, above PendingHigh
+	dropLobby        = "lobby"             // an HTTP connection that was not being served, at limits.Lobby
+	dropCrowded      = "crowded_out"       // a connection, at Config.Unfinished or Config.Unread
+	dropFull         = "connections_full"  // a handshake, at Config.Conns
+	dropAddress      = "address_limit"     // a handshake, over what one address may have
+	dropFruitless    = "address_fruitless" // a handshake of an address of which too many came to nothing
+	dropDraining     = "draining"          // a handshake after StopAccepting
+	dropHandshake    = "handshake_failed"  // a handshake
+	dropNoDescriptor = "no_descriptor"     // a handshake that could not be carried
 )
 
 // Metrics of the connections.

@@ -20,7 +20,7 @@ func TestArrivals(t *testing.T) {
 		"a device that comes back now and then is never refused": {{0, 10, 10}, {time.Second, 10, 10}, {time.Hour, 20, 20}},
 		"whole again after the burst's time, and no more than that": {{0, 20, 20}, {20 * time.Second, 40, 20}, {20 * time.Second, 40, 20}},
 		"refusals cost nothing": {{0, 1000, 20}, {time.Second, 1, 1}},
-		"counted across the generations": {{19 * time.Second, 20, 20}, {2 * time.Second, 20, 2}, {20 * time.Second, 40, 20}},
+		"counted across the generations": {{0, 1, 1}, {19 * time.Second, 20, 20}, {2 * time.Second, 20, 2}, {20 * time.Second, 40, 20}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a, now := newArrivals(Rate{1, 20}), int64(1)
