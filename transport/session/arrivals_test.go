@@ -16,11 +16,11 @@ func TestArrivals(t *testing.T) {
 		taken int
 	}
 	for name, steps := range map[string][]step{
-		"a burst, then one for each second": {{0, 30, 20}, {999 * time.Millisecond, 5, 0}, {time.Millisecond, 5, 1}, {10 * time.Second, 15, 10}},
-		"a device that comes back now and then is never refused": {{0, 10, 10}, {time.Second, 10, 10}, {time.Hour, 20, 20}},
+		"a burst, then one for each second":                         {{0, 30, 20}, {999 * time.Millisecond, 5, 0}, {time.Millisecond, 5, 1}, {10 * time.Second, 15, 10}},
+		"a device that comes back now and then is never refused":    {{0, 10, 10}, {time.Second, 10, 10}, {time.Hour, 20, 20}},
 		"whole again after the burst's time, and no more than that": {{0, 20, 20}, {20 * time.Second, 40, 20}, {20 * time.Second, 40, 20}},
-		"refusals cost nothing": {{0, 1000, 20}, {time.Second, 1, 1}},
-		"counted across the generations": {{0, 1, 1}, {19 * time.Second, 20, 20}, {2 * time.Second, 20, 2}, {20 * time.Second, 40, 20}},
+		"refusals cost nothing":                                     {{0, 1000, 20}, {time.Second, 1, 1}},
+		"counted across the generations":                            {{0, 1, 1}, {19 * time.Second, 20, 20}, {2 * time.Second, 20, 2}, {20 * time.Second, 40, 20}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a, now := newArrivals(Rate{1, 20}), int64(1)
