@@ -24,6 +24,11 @@ import (
 // told what to do on its standard input.
 const WorkerCommand = "worker"
 
+// NodeCommand is the word by which the binary is started as a node that takes
+// stand-ins, with the flags of serve. It is none of serve's flags, so that no
+// node of somebody's does so by mistake.
+const NodeCommand = "node-with-stand-ins"
+
 // Program is the binary that runs this, as far as it must be known.
 type Program struct {
 	// Binary has the commands serve and `bench worker`.
@@ -156,7 +161,9 @@ func parse(p Program, s scenario.Scenario, args []string) (*options, error) {
 	check(o.atOnce >= 1, "at-once: %d is not above 0", o.atOnce)
 	check(o.self || len(o.serveFlags) == 0, "serve-flag: is for a node started by --self")
 	check(o.checkpoints > 0, "checkpoint-every: %v is not above 0", o.checkpoints)
-	if err := errors.Join(append(errs, s.Validate())...); err != nil {
+	errs = append(errs, s.Validate())
+	check(o.self || !scenario.NeedsStandIns(s), "stand-in: only a node started by --self takes them")
+	if err := errors.Join(errs...); err != nil {
 		return nil, &UsageError{err}
 	}
 	return o, nil
@@ -197,7 +204,7 @@ func (o *options) measure(ctx context.Context, p Program, s scenario.Scenario) e
 
 // once is one run: a node, the disk's own latency, the scenario, the disk again.
 func (o *options) once(ctx context.Context, p Program, s scenario.Scenario) (_ *report.Result, err error) {
-	n, err := o.node(ctx, p)
+	n, err := o.node(ctx, p, s)
 	if err != nil {
 		return nil, err
 	}
@@ -231,7 +238,7 @@ func (o *options) once(ctx context.Context, p Program, s scenario.Scenario) (_ *
 	return r, nil
 }
 
-func (o *options) node(ctx context.Context, p Program) (*target.Node, error) {
+func (o *options) node(ctx context.Context, p Program, s scenario.Scenario) (*target.Node, error) {
 	if !o.self {
 		return target.Given(ctx, o.address, o.admin, o.pid)
 	}
@@ -243,7 +250,12 @@ func (o *options) node(ctx context.Context, p Program) (*target.Node, error) {
 	if err := o.allowed(dir); err != nil {
 		return nil, err
 	}
-	n, err := target.Self(ctx, target.SelfConfig{Binary: p.Binary, Dir: dir, CheckpointEvery: o.checkpoints, Extra: o.serveFlags})
+	cfg := target.SelfConfig{Binary: p.Binary, Dir: dir, CheckpointEvery: o.checkpoints, Extra: o.serveFlags}
+	if scenario.NeedsStandIns(s) {
+		cfg.StandIns = []string{"bench", NodeCommand}
+		cfg.Extra = append([]string{"--hibernate-after=" + scenario.HibernateAfter.String()}, cfg.Extra...)
+	}
+	n, err := target.Self(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}

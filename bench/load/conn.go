@@ -50,7 +50,7 @@ func (s connState) String() string { return connStates[s] }
 // conn is one device.
 type conn struct {
 	// Immutable after Setup.
-	user   int32 // -1 of the probe
+	user   int32 // -1 of a probe
 	slot   uint8
 	number uint32
 	token  string
@@ -95,8 +95,8 @@ func (e *Engine) bringUp(c Connect) {
 	for i := from; i < to; i++ {
 		e.wish(i)
 	}
-	if e.probe >= 0 {
-		e.wish(e.probe)
+	for _, i := range e.probes {
+		e.wish(i)
 	}
 }
 
@@ -108,7 +108,7 @@ func (e *Engine) wish(i int) {
 	}
 }
 
-// cut closes the span's connections at once, the probe's not.
+// cut closes the span's connections at once, the probes' not.
 func (e *Engine) cut(c Cut) {
 	from, to := e.span(c.Span)
 	for i := from; i < to; i++ {
@@ -138,8 +138,12 @@ func (e *Engine) drop(i int) {
 			fl.inFlight, fl.stalled = 0, false
 		}
 	}
-	if i == e.probe {
-		clear(e.pings)
+	if c.user < 0 {
+		for k := range e.pings {
+			if e.pings[k].probe == i {
+				e.pings[k] = ping{}
+			}
+		}
 	}
 }
 
@@ -177,7 +181,7 @@ func (e *Engine) lose(i int, why error) {
 func (e *Engine) name(i int) string {
 	c := &e.conns[i]
 	if c.user < 0 {
-		return "the probe"
+		return "a probe"
 	}
 	return fmt.Sprintf("%s/%d", e.users[c.user].name, c.number)
 }
@@ -201,7 +205,7 @@ func (e *Engine) dialDue(now int64) {
 			e.dial(i)
 		}
 	}
-	e.queue = e.queue[:copy(e.queue, e.queue[n:])]
+	e.queue = e.queue[n:] // not moved to the front: it may be a million
 }
 
 func (e *Engine) dial(i int) {
@@ -210,10 +214,12 @@ func (e *Engine) dial(i int) {
 	if e.firstDial == 0 {
 		e.firstDial = e.now()
 	}
-	k := i / perSource
-	fd, err := dial(e.setup.Target, [4]byte{127, e.setup.Subnet, byte(k / 250), byte(k%250 + 1)})
-	if err == nil {
-		c.id, err = e.loop.Attach(fd)
+	standIn := e.setup.StandIns != "" && c.user >= 0
+	var err error
+	if standIn {
+		c.id, err = e.standIn()
+	} else {
+		c.id, err = e.attach(i)
 	}
 	c.state = upgrading
 	e.handshakes++
@@ -226,10 +232,24 @@ func (e *Engine) dial(i int) {
 		e.owner = append(e.owner, 0)
 	}
 	e.owner[slot] = int32(i)
+	if standIn {
+		e.greet(i, e.now())
+		return
+	}
 	// RFC 6455, section 4.1. It is written once the connection stands.
 	e.packet = fmt.Appendf(e.packet[:0], "GET /v1/ws HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
 		"Sec-WebSocket-Key: %s\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: %s\r\n\r\n", e.setup.Target, e.key(), ws.NameProtobuf)
 	e.loop.Write(c.id, e.packet, nil)
+}
+
+// attach dials for a connection.
+func (e *Engine) attach(i int) (poll.ID, error) {
+	k := i / perSource
+	fd, err := dial(e.setup.Target, [4]byte{127, e.setup.Subnet, byte(k / 250), byte(k%250 + 1)})
+	if err != nil {
+		return 0, err
+	}
+	return e.loop.Attach(fd)
 }
 
 func (e *Engine) key() string {
@@ -315,10 +335,7 @@ func (e *Engine) consume(i int, b []byte, now int64) (int, error) {
 			return 0, fmt.Errorf("the upgrade was refused: %.80q", line)
 		}
 		n = end + len(endOfHead)
-		c.state, c.helloAt = greeting, now
-		e.frames(i, 1)
-		c.out = wire.AppendHello(c.out, c.token, clientName, c.lastSeq)
-		e.acked(i) // hello says so
+		e.greet(i, now)
 	}
 	for {
 		op, payload, k, err := wire.Split(b[n:])
@@ -333,6 +350,15 @@ func (e *Engine) consume(i int, b []byte, now int64) (int, error) {
 			return n, nil
 		}
 	}
+}
+
+// greet says hello.
+func (e *Engine) greet(i int, now int64) {
+	c := &e.conns[i]
+	c.state, c.helloAt = greeting, now
+	e.frames(i, 1)
+	c.out = wire.AppendHello(c.out, c.token, clientName, c.lastSeq)
+	e.acked(i) // hello says so
 }
 
 func (e *Engine) message(i int, op ws.Opcode, payload []byte, now int64) error {

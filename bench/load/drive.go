@@ -192,7 +192,12 @@ func (e *Engine) upkeep() {
 }
 
 func (e *Engine) probing() bool {
-	return e.probe >= 0 && e.setup.ProbeEvery > 0 && e.conns[e.probe].state == live
+	for _, i := range e.probes {
+		if e.conns[i].state != live {
+			return false
+		}
+	}
+	return len(e.probes) > 0 && e.setup.ProbeEvery > 0
 }
 
 // ping sends the pings that are due, each at its time whether or not the last
@@ -204,18 +209,19 @@ func (e *Engine) ping() {
 	now := e.now()
 	for e.pingNext <= now {
 		e.pingRef = e.pingRef%(1<<30) + 1
-		e.pings[e.pingRef%pingsOpen] = e.pingNext
+		i := e.probes[int(e.pingRef)%len(e.probes)]
+		e.pings[e.pingRef%pingsOpen] = ping{e.pingNext, i}
 		if e.pingNext >= e.mark {
 			e.report.PingLate.Record(time.Duration(now - e.pingNext))
 		}
 		e.pingNext += int64(e.setup.ProbeEvery)
-		e.frames(e.probe, 1)
-		e.conns[e.probe].out = wire.AppendPing(e.conns[e.probe].out, e.pingRef)
+		e.frames(i, 1)
+		e.conns[i].out = wire.AppendPing(e.conns[i].out, e.pingRef)
 	}
 }
 
 func (e *Engine) onPong(ref uint32, now int64) {
-	at := &e.pings[ref%pingsOpen]
+	at := &e.pings[ref%pingsOpen].at
 	if *at == 0 {
 		e.problem("a pong that nobody asked for: ref %d", ref)
 		return
@@ -230,9 +236,9 @@ func (e *Engine) onPong(ref uint32, now int64) {
 // a stall that goes on is one.
 func (e *Engine) overdue() {
 	now := e.now()
-	for _, at := range e.pings {
-		if at != 0 && at >= e.mark {
-			e.report.Ping.Record(time.Duration(now - at))
+	for _, p := range e.pings {
+		if p.at != 0 && p.at >= e.mark {
+			e.report.Ping.Record(time.Duration(now - p.at))
 		}
 	}
 }

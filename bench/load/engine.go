@@ -56,6 +56,8 @@ type Engine struct {
 	packet []byte // scratch of one masked message
 	idText []byte
 
+	trunk bool // stands
+
 	connect    Connect
 	handshakes int // under way
 	live       int
@@ -73,10 +75,10 @@ type Engine struct {
 	inFlight int     // limit of a conversation, from welcome
 	sendRate float64 // from welcome
 
-	probe    int // its conn, or -1
+	probes   []int // their conns
 	pingNext int64
 	pingRef  uint32
-	pings    []int64 // by ref: when it was to be sent, 0 when answered
+	pings    []ping // by ref
 
 	mark     int64
 	report   Report
@@ -88,6 +90,12 @@ type Engine struct {
 	arrived  int64 // last time a message was delivered
 	problems []string
 	losses   []string
+}
+
+// ping is one that was said.
+type ping struct {
+	at    int64 // when it was to be sent; 0 once answered
+	probe int   // its conn
 }
 
 type counts struct{ shed, errors, acks, actions, frames uint64 }
@@ -109,7 +117,7 @@ func NewEngine() (*Engine, error) {
 		return nil, errors.New("load: it needs epoll, which this system has not")
 	}
 	e := &Engine{
-		calls: make(chan call, 1), ended: make(chan struct{}), start: time.Now(), probe: -1, inFlight: 64, pings: make([]int64, pingsOpen),
+		calls: make(chan call, 1), ended: make(chan struct{}), start: time.Now(), inFlight: 64, pings: make([]ping, pingsOpen),
 	}
 	e.report = newReport()
 	var err error
@@ -288,12 +296,12 @@ func (e *Engine) prepare(s Setup) error {
 			e.conns = append(e.conns, conn{user: int32(u), slot: uint8(slot), number: d.Number, token: d.Token})
 		}
 	}
-	if s.Probe != "" {
-		e.probe = len(e.conns)
-		e.conns = append(e.conns, conn{user: -1, token: s.Probe})
+	for _, token := range s.Probes {
+		e.probes = append(e.probes, len(e.conns))
+		e.conns = append(e.conns, conn{user: -1, token: token})
 	}
 	if err := e.prepareFlows(); err != nil {
-		e.users, e.conns, e.flows, e.book, e.probe = nil, nil, nil, ledger.Ledger{}, -1
+		e.users, e.conns, e.flows, e.book, e.probes = nil, nil, nil, ledger.Ledger{}, nil
 		return err
 	}
 	return nil

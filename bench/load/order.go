@@ -25,8 +25,11 @@ type Setup struct {
 	Seed   uint64 `json:"seed"`
 	// AckEach sends an ack for each message instead of one for all of a read.
 	AckEach bool `json:"ackEach"`
-	// Probe is the token of a device that only pings, every ProbeEvery.
-	Probe      string        `json:"probe,omitempty"`
+	// StandIns is the path of the socket file where the node takes stand-ins,
+	// which all devices but the probes then are: connections without a descriptor.
+	StandIns string `json:"standIns,omitempty"`
+	// Probes are tokens of devices that only ping, in turn, one every ProbeEvery.
+	Probes     []string      `json:"probes,omitempty"`
 	ProbeEvery time.Duration `json:"probeEvery,omitempty"`
 }
 

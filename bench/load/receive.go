@@ -80,7 +80,7 @@ func (e *Engine) onDrained(i int, now int64) {
 	e.live++
 	e.lastDrain = now
 	e.report.Hello.Record(time.Duration(now - c.helloAt))
-	if i == e.probe {
+	if c.user < 0 && e.probing() { // the last of them
 		e.pingNext = now
 	}
 	for _, f := range c.flows {

@@ -68,6 +68,14 @@ func figures(r *Result) []place {
 	add("heapBytesPerSession", &r.HeapBytesPerSession, "B", Lower)
 	add("otherBytesPerSession", &r.OtherBytesPerSession, "B", Lower)
 	add("kernelBytesPerSession", &r.KernelBytesPerSession, "B", Lower)
+	if m := r.Resident; m != nil {
+		add("resident.heap", &m.Heap, "B/session", Lower)
+		add("resident.freeHeap", &m.FreeHeap, "B/session", Lower)
+		add("resident.stacks", &m.Stacks, "B/session", Lower)
+		add("resident.runtime", &m.Runtime, "B/session", Lower)
+		add("resident.files", &m.Files, "B/session", Lower)
+		add("resident.offHeap", &m.OffHeap, "B/session", Neither)
+	}
 	quantiles("sentMs", r.SentMs)
 	quantiles("deliverMs", r.DeliverMs)
 	quantiles("receiptMs", r.ReceiptMs)

@@ -73,6 +73,7 @@ func clone(r Result) Result {
 	copyOf(&r.ReceiptMs)
 	copyOf(&r.DiskSyncMs)
 	copyOf(&r.Window1)
+	copyOf(&r.Resident)
 	return r
 }
 

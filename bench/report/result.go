@@ -43,6 +43,8 @@ type Result struct {
 	HeapBytesPerSession   float64 `json:"heapBytesPerSession,omitempty"`
 	OtherBytesPerSession  float64 `json:"otherBytesPerSession,omitempty"`
 	KernelBytesPerSession float64 `json:"kernelBytesPerSession,omitempty"`
+	// Resident splits BytesPerSession.
+	Resident *Resident `json:"resident,omitempty"`
 
 	MaxPauseMs             float64 `json:"maxPauseMs,omitempty"`
 	MaxStallMs             float64 `json:"maxStallMs,omitempty"`
@@ -83,6 +85,31 @@ type Result struct {
 	// medians, and Spread the least and the most of each.
 	Runs   []Result              `json:"runs,omitempty"`
 	Spread map[string][2]float64 `json:"spread,omitempty"`
+}
+
+// Resident memory by what it is, bytes of each session.
+type Resident struct {
+	Heap     float64 `json:"heap"`     // Go's, in use
+	FreeHeap float64 `json:"freeHeap"` // Go's, in no use and not given back
+	Stacks   float64 `json:"stacks"`
+	Runtime  float64 `json:"runtime"` // what Go's runtime needs for itself
+	Files    float64 `json:"files"`   // mapped: the program and what the store reads
+	OffHeap  float64 `json:"offHeap"` // the rest: allocated outside of Go's heap, and what Go took and has not touched, which is negative
+}
+
+// Minus is the difference of two.
+func (r Resident) Minus(o Resident) Resident {
+	return Resident{r.Heap - o.Heap, r.FreeHeap - o.FreeHeap, r.Stacks - o.Stacks, r.Runtime - o.Runtime, r.Files - o.Files, r.OffHeap - o.OffHeap}
+}
+
+// Sum of all parts.
+func (r Resident) Sum() float64 {
+	return r.Heap + r.FreeHeap + r.Stacks + r.Runtime + r.Files + r.OffHeap
+}
+
+// Each is the part of one of n.
+func (r Resident) Each(n float64) Resident {
+	return Resident{r.Heap / n, r.FreeHeap / n, r.Stacks / n, r.Runtime / n, r.Files / n, r.OffHeap / n}
 }
 
 // Node that was measured.

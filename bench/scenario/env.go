@@ -75,9 +75,27 @@ type World struct {
 	rate   float64 // of sends, as welcome states it
 }
 
+// Carriage is what the connections of a world stand on.
+type Carriage uint8
+
+const (
+	// Descriptors: each connection has one at both ends.
+	Descriptors Carriage = iota
+	// StandIns: none has, but for those of the probes.
+	StandIns
+)
+
+// probes are the devices that ping: enough to be on several connections, and in
+// several shards.
+const probes = 4
+
 // Build makes the users, starts the workers, and tells them who they are.
-func (e *Env) Build(ctx context.Context, groups ...Group) (*World, error) {
+func (e *Env) Build(ctx context.Context, c Carriage, groups ...Group) (*World, error) {
 	w := &World{env: e, groups: groups}
+	proof := target.Tokens
+	if c == StandIns {
+		proof = target.Passes
+	}
 	for _, g := range groups {
 		w.devs += g.Users * g.Devices
 	}
@@ -88,33 +106,53 @@ func (e *Env) Build(ctx context.Context, groups ...Group) (*World, error) {
 	}
 	made := make([][]target.User, len(groups))
 	for i, g := range groups {
-		if made[i], err = e.Node.MakeUsers(ctx, fmt.Sprintf("%s%c", prefix, 'a'+i), g.Users, g.Devices, func(int) {}); err != nil {
+		if made[i], err = e.Node.MakeUsers(ctx, fmt.Sprintf("%s%c", prefix, 'a'+i), g.Users, g.Devices, proof, func(int) {}); err != nil {
 			return nil, err
 		}
 	}
-	probe, err := e.Node.MakeUsers(ctx, prefix+"probe", 1, 1, func(int) {})
+	watch, err := e.Node.MakeUsers(ctx, prefix+"probe", probes, 1, target.Tokens, func(int) {})
 	if err != nil {
 		return nil, err
 	}
 	e.Say("%d devices made in %.1f s", w.devs, time.Since(begin).Seconds())
-	n, err := e.workers(w.devs)
+	setups, err := w.setups(c, made)
 	if err != nil {
 		return nil, err
 	}
-	setups := w.divide(made, n)
 	for i := range setups {
 		s := &setups[i]
 		s.Target, s.Run, s.Payload, s.AckEach, s.Seed = e.Node.Address, run, e.Payload, e.AckEach, e.Seed+uint64(i)
 		s.Subnet = byte(1 + i)
 	}
-	setups[0].Probe, setups[0].ProbeEvery = probe[0].Devices[0].Token, probeEvery
-	if w.fleet, err = e.start(ctx, n); err != nil {
+	last := &setups[len(setups)-1]
+	last.ProbeEvery = probeEvery
+	for _, u := range watch {
+		last.Probes = append(last.Probes, u.Devices[0].Token)
+	}
+	if w.fleet, err = e.start(ctx, c, len(setups)); err != nil {
 		return nil, err
 	}
 	if _, err := w.fleet.Each(ctx, func(i int) load.Order { return load.Order{Setup: &setups[i]} }); err != nil {
 		return nil, errors.Join(err, w.Close())
 	}
 	return w, nil
+}
+
+// setups says who plays whom. A worker with all the stand-ins has a large heap
+// and much to do: the probes are another's then, so that what they see is the node.
+func (w *World) setups(c Carriage, made [][]target.User) ([]load.Setup, error) {
+	if c == StandIns {
+		setups := append(w.divide(made, 1), load.Setup{})
+		setups[0].StandIns = w.env.Node.StandIns
+		w.spans = append(w.spans, make([]load.Span, len(w.groups)))
+		w.flows = append(w.flows, make([]load.Span, len(w.groups)))
+		return setups, nil
+	}
+	n, err := w.env.workers(w.devs)
+	if err != nil {
+		return nil, err
+	}
+	return w.divide(made, n), nil
 }
 
 // newRun gives names and ids that no other run has.
@@ -131,7 +169,7 @@ func newRun() (string, ledger.Run, error) {
 func (e *Env) workers(devices int) (int, error) {
 	n := max(e.Workers, 1)
 	if room := e.Descriptors - reserved; e.Descriptors > 0 {
-		n = max(n, (devices+1+room-1)/room)
+		n = max(n, (devices+probes+room-1)/room)
 	}
 	if n > 1 && e.Spawn == nil {
 		return 0, fmt.Errorf("scenario: %d devices need %d processes, and there is no way to start one", devices, n)
@@ -184,14 +222,17 @@ func appendUsers(dst []load.User, users []target.User) []load.User {
 	return dst
 }
 
-// start starts the workers: one in this process, several in their own.
-func (e *Env) start(ctx context.Context, n int) (load.Fleet, error) {
-	if n == 1 {
-		worker, err := load.StartLocal(ctx)
-		return load.Fleet{worker}, err
-	}
+// start starts the workers: one in this process, several in their own. With
+// stand-ins the first is here: its orders are large.
+func (e *Env) start(ctx context.Context, c Carriage, n int) (load.Fleet, error) {
 	var f load.Fleet
-	for range n {
+	if n == 1 || c == StandIns {
+		worker, err := load.StartLocal(ctx)
+		if f = append(f, worker); err != nil || n == 1 {
+			return f, err
+		}
+	}
+	for len(f) < n {
 		worker, err := load.StartRemote(e.Spawn())
 		if err != nil {
 			return nil, errors.Join(err, f.Close())

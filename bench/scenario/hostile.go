@@ -14,6 +14,7 @@ import (
 	"github.com/rookery-im/rookery/bench/hostile"
 	"github.com/rookery-im/rookery/bench/load"
 	"github.com/rookery-im/rookery/bench/report"
+	"github.com/rookery-im/rookery/bench/target"
 )
 
 // Hostile is people who talk at a steady pace while others attack the node.
@@ -76,7 +77,7 @@ func (h *Hostile) attacks() []string {
 // Run measures once.
 func (h *Hostile) Run(ctx context.Context, env *Env) (_ *report.Result, err error) {
 	r := report.New(h.Name())
-	w, err := env.Build(ctx, Group{Users: h.Users, Devices: 1, Pattern: Both})
+	w, err := env.Build(ctx, Descriptors, Group{Users: h.Users, Devices: 1, Pattern: Both})
 	if err != nil {
 		return nil, err
 	}
@@ -107,7 +108,7 @@ func (h *Hostile) field(ctx context.Context, env *Env) (hostile.Field, error) {
 	if err != nil {
 		return f, err
 	}
-	made, err := env.Node.MakeUsers(ctx, prefix+"x", h.Attackers+1, 1, func(int) {})
+	made, err := env.Node.MakeUsers(ctx, prefix+"x", h.Attackers+1, 1, target.Tokens, func(int) {})
 	if err != nil {
 		return f, err
 	}

@@ -16,8 +16,10 @@ import (
 type Stretch struct {
 	Name string
 	// Drive of all workers together; From and To are set by Group.
-	Drive  load.Drive
-	Group  int
+	Drive load.Drive
+	Group int
+	// Part of each worker's flows, by number; all of them where empty.
+	Part   load.Span
 	Warm   time.Duration
 	During time.Duration
 	// Checkpoints that the node must have made meanwhile; it goes on for that,
@@ -117,6 +119,9 @@ func (w *World) driveAll(ctx context.Context, s Stretch) error {
 	_, err := w.fleet.Each(ctx, func(i int) load.Order {
 		d, f := s.Drive, w.flows[i][s.Group]
 		d.From, d.To = f.From, f.To
+		if s.Part != (load.Span{}) {
+			d.From, d.To = min(f.From+s.Part.From, f.To), min(f.From+s.Part.To, f.To)
+		}
 		d.Rate *= float64(f.To-f.From) / float64(flows)
 		return load.Order{Drive: &d}
 	})
@@ -133,7 +138,6 @@ const (
 	metricPauseMax    = `go_gc_duration_seconds{quantile="1"}`
 	metricPauseSum    = "go_gc_duration_seconds_sum"
 	metricPauses      = "go_gc_duration_seconds_count"
-	metricHeap        = "go_memstats_heap_inuse_bytes"
 )
 
 // watch prints a line a second, keeps the series, and returns when the time is

@@ -58,7 +58,7 @@ func (m *Mixed) Validate() error {
 // Run measures once.
 func (m *Mixed) Run(ctx context.Context, env *Env) (_ *report.Result, err error) {
 	r := report.New(m.Name())
-	w, err := env.Build(ctx, Group{Users: m.Users, Devices: 1, Pattern: Both})
+	w, err := env.Build(ctx, Descriptors, Group{Users: m.Users, Devices: 1, Pattern: Both})
 	if err != nil {
 		return nil, err
 	}

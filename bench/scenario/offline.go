@@ -50,7 +50,7 @@ func (o *Offline) Run(ctx context.Context, env *Env) (_ *report.Result, err erro
 		return nil, errors.New("kill: only a node that the bench has started may be killed: use --self")
 	}
 	r := report.New(o.Name())
-	w, err := env.Build(ctx, Group{Users: 2 * o.Users, Devices: 1, Pattern: OneWay})
+	w, err := env.Build(ctx, Descriptors, Group{Users: 2 * o.Users, Devices: 1, Pattern: OneWay})
 	if err != nil {
 		return nil, err
 	}

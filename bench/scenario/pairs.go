@@ -66,7 +66,7 @@ func (p *Pairs) Run(ctx context.Context, env *Env) (*report.Result, error) {
 
 func (p *Pairs) run(ctx context.Context, env *Env, name string) (_ *report.Result, err error) {
 	r := report.New(name)
-	w, err := env.Build(ctx, Group{Users: p.Users, Devices: p.Devices, Pattern: Both})
+	w, err := env.Build(ctx, Descriptors, Group{Users: p.Users, Devices: p.Devices, Pattern: Both})
 	if err != nil {
 		return nil, err
 	}

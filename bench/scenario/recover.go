@@ -62,7 +62,7 @@ func (c *Recover) Run(ctx context.Context, env *Env) (_ *report.Result, err erro
 		return nil, errors.New("only a node that the bench has started may be killed: use --self")
 	}
 	r := report.New(c.Name())
-	w, err := env.Build(ctx, Group{Users: c.Users, Devices: 1, Pattern: Both}, Group{Users: 2 * c.Away, Devices: 1, Pattern: OneWay})
+	w, err := env.Build(ctx, Descriptors, Group{Users: c.Users, Devices: 1, Pattern: Both}, Group{Users: 2 * c.Away, Devices: 1, Pattern: OneWay})
 	if err != nil {
 		return nil, err
 	}

@@ -59,7 +59,7 @@ func (s *Saturate) Validate() error {
 // Run measures once.
 func (s *Saturate) Run(ctx context.Context, env *Env) (_ *report.Result, err error) {
 	r := report.New(s.Name())
-	w, err := env.Build(ctx, Group{Users: s.Users, Devices: 1, Pattern: Both})
+	w, err := env.Build(ctx, Descriptors, Group{Users: s.Users, Devices: 1, Pattern: Both})
 	if err != nil {
 		return nil, err
 	}

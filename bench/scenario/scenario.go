@@ -24,6 +24,15 @@ type Scenario interface {
 	Run(ctx context.Context, env *Env) (*report.Result, error)
 }
 
+// StandInUser is a scenario that may need a node that takes stand-ins.
+type StandInUser interface{ NeedsStandIns() bool }
+
+// NeedsStandIns says whether the scenario does, as its parameters are.
+func NeedsStandIns(s Scenario) bool {
+	u, ok := s.(StandInUser)
+	return ok && u.NeedsStandIns()
+}
+
 // All scenarios, each new, in the order they are listed.
 func All() []Scenario {
 	return []Scenario{&Idle{}, &Pairs{}, &Devices{}, &Offline{}, &Storm{}, &Mixed{}, &Saturate{}, &Recover{}, &Hostile{}}

@@ -36,7 +36,7 @@ func (s *Storm) Validate() error {
 func (s *Storm) Run(ctx context.Context, env *Env) (_ *report.Result, err error) {
 	r := report.New(s.Name())
 	n := env.sessionsWithin(r, s.Sessions)
-	w, err := env.Build(ctx, Group{Users: n, Devices: 1, Pattern: Both})
+	w, err := env.Build(ctx, Descriptors, Group{Users: n, Devices: 1, Pattern: Both})
 	if err != nil {
 		return nil, err
 	}

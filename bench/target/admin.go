@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -98,21 +99,67 @@ func (a *Admin) Ready(ctx context.Context) error {
 	return a.do(ctx, http.MethodGet, "/readyz", nil, nil)
 }
 
+// Collections are what a node's collector has done since its start.
+type Collections struct {
+	Count int
+	// Pauses are of the last 256, the newest at (Count-1)%256: how long each had
+	// the program stopped, all its stops together.
+	Pauses []time.Duration
+}
+
+// Longest pause of those since an earlier look, of which the last 256 are known.
+func (c Collections) Longest(since Collections) time.Duration {
+	longest := time.Duration(0)
+	for i := max(since.Count, c.Count-len(c.Pauses)); i < c.Count; i++ {
+		longest = max(longest, c.Pauses[i%len(c.Pauses)])
+	}
+	return longest
+}
+
 // Collect has the node collect its garbage.
-func (a *Admin) Collect(ctx context.Context) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, a.base+"/debug/pprof/heap?gc=1", nil)
+func (a *Admin) Collect(ctx context.Context) (c Collections, err error) {
+	// The profile says more of the collector than the metrics do.
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, a.base+"/debug/pprof/heap?gc=1&debug=1", nil)
 	if err != nil {
-		return fmt.Errorf("target: collect: %w", err)
+		return c, fmt.Errorf("target: collect: %w", err)
 	}
 	resp, err := a.http.Do(req)
 	if err != nil {
-		return fmt.Errorf("target: collect: %w", err)
+		return c, fmt.Errorf("target: collect: %w", err)
 	}
 	defer resp.Body.Close()
-	if _, err := io.Copy(io.Discard, resp.Body); err != nil || resp.StatusCode != http.StatusOK {
-		return errors.Join(fmt.Errorf("target: collect: %s", resp.Status), err)
+	data, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		return c, errors.Join(fmt.Errorf("target: collect: %s", resp.Status), err)
 	}
-	return nil
+	return parseCollections(string(data))
+}
+
+// parseCollections reads the end of Go's heap profile as text.
+func parseCollections(profile string) (c Collections, err error) {
+	if at := strings.LastIndex(profile, "# runtime.MemStats"); at >= 0 {
+		profile = profile[at:]
+	}
+	for line := range strings.Lines(profile) {
+		name, value, _ := strings.Cut(strings.TrimSpace(strings.TrimPrefix(line, "#")), " = ")
+		switch name {
+		case "NumGC":
+			c.Count, err = strconv.Atoi(value)
+		case "PauseNs":
+			for _, field := range strings.Fields(strings.Trim(value, "[]")) {
+				ns, bad := strconv.ParseInt(field, 10, 64)
+				err = errors.Join(err, bad)
+				c.Pauses = append(c.Pauses, time.Duration(ns))
+			}
+		}
+		if err != nil {
+			return c, fmt.Errorf("target: collect: %w", err)
+		}
+	}
+	if c.Count == 0 || len(c.Pauses) == 0 {
+		return c, errors.New("target: collect: the node does not say what its collector did")
+	}
+	return c, nil
 }
 
 // User that was made.
@@ -130,46 +177,93 @@ type Device struct {
 // bulkMost is how many users one request makes; a node takes so many.
 const bulkMost = 1000
 
+// bulkAtOnce is how many such requests are under way: a node works on a part of
+// the users of each at a time, and waits for its disk between.
+const bulkAtOnce = 4
+
+// Proof is what a device of a user that is made shows in its hello.
+type Proof string
+
+// The proofs: a token, or what serves a stand-in as one.
+const (
+	Tokens Proof = ""
+	Passes Proof = "?proof=stand-in"
+)
+
 // MakeUsers makes n users called prefix and a number, with some devices each.
-func (a *Admin) MakeUsers(ctx context.Context, prefix string, n, devices int, progress func(made int)) ([]User, error) {
+func (a *Admin) MakeUsers(ctx context.Context, prefix string, n, devices int, proof Proof, progress func(made int)) ([]User, error) {
+	users := make([]User, n)
+	errs := make([]error, (n+bulkMost-1)/bulkMost)
+	places := make(chan struct{}, bulkAtOnce)
+	var (
+		running sync.WaitGroup
+		mu      sync.Mutex
+		made    int
+	)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	for k := range errs {
+		places <- struct{}{}
+		running.Go(func() {
+			defer func() { <-places }()
+			from, to := k*bulkMost, min(n, (k+1)*bulkMost)
+			if errs[k] = a.makeSome(ctx, prefix, from, users[from:to], devices, proof); errs[k] != nil {
+				cancel() // the others'
+				return
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			made += to - from
+			progress(made)
+		})
+	}
+	running.Wait()
+	for _, err := range errs {
+		if err != nil && !errors.Is(err, context.Canceled) {
+			return nil, err
+		}
+	}
+	return users, errors.Join(errs...)
+}
+
+// makeSome makes users by one request.
+func (a *Admin) makeSome(ctx context.Context, prefix string, from int, users []User, devices int, proof Proof) error {
 	type want struct {
 		User    string `json:"user"`
 		Devices int    `json:"devices"`
 	}
-	users := make([]User, 0, n)
-	for len(users) < n {
-		var ask struct {
-			Users []want `json:"users"`
-		}
-		for i := len(users); i < min(n, len(users)+bulkMost); i++ {
-			ask.Users = append(ask.Users, want{fmt.Sprintf("%s%d", prefix, i), devices})
-		}
-		var made struct {
-			Users []struct {
-				User    string
-				Devices []struct {
-					Device uint32
-					Token  string
-				}
-				Error *struct{ Code, Message string }
-			}
-		}
-		if err := a.do(ctx, http.MethodPost, "/v1/users:bulk", ask, &made); err != nil {
-			return nil, err
-		}
-		for _, u := range made.Users {
-			if u.Error != nil {
-				return nil, fmt.Errorf("target: make user %s: %s: %s", u.User, u.Error.Code, u.Error.Message)
-			}
-			user := User{Name: u.User}
-			for _, d := range u.Devices {
-				user.Devices = append(user.Devices, Device{d.Device, d.Token})
-			}
-			users = append(users, user)
-		}
-		progress(len(users))
+	var ask struct {
+		Users []want `json:"users"`
 	}
-	return users, nil
+	for i := range users {
+		ask.Users = append(ask.Users, want{fmt.Sprintf("%s%d", prefix, from+i), devices})
+	}
+	var made struct {
+		Users []struct {
+			User    string
+			Devices []struct {
+				Device uint32
+				Token  string
+			}
+			Error *struct{ Code, Message string }
+		}
+	}
+	if err := a.do(ctx, http.MethodPost, "/v1/users:bulk"+string(proof), ask, &made); err != nil {
+		return err
+	}
+	if len(made.Users) != len(users) {
+		return fmt.Errorf("target: %d users were asked for, and %d made", len(users), len(made.Users))
+	}
+	for i, u := range made.Users {
+		if u.Error != nil {
+			return fmt.Errorf("target: make user %s: %s: %s", u.User, u.Error.Code, u.Error.Message)
+		}
+		users[i] = User{Name: u.User}
+		for _, d := range u.Devices {
+			users[i].Devices = append(users[i].Devices, Device{d.Device, d.Token})
+		}
+	}
+	return nil
 }
 
 // Metrics of a node: every series by its name with labels, as it is written,

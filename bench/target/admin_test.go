@@ -9,7 +9,11 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"runtime"
+	"runtime/pprof"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -38,9 +42,44 @@ spaced{label="a b"} 3
 	}
 }
 
+// What the collector did is in the profile as Go writes it, and pauses from
+// before are told from those since.
+func TestCollections(t *testing.T) {
+	var profile strings.Builder
+	look := func() Collections {
+		t.Helper()
+		profile.Reset()
+		runtime.GC()
+		if err := pprof.Lookup("heap").WriteTo(&profile, 1); err != nil {
+			t.Fatal(err)
+		}
+		c, err := parseCollections(profile.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	before := look()
+	after := look()
+	if after.Count <= before.Count || after.Longest(before) <= 0 || after.Longest(after) != 0 {
+		t.Errorf("%d collections, then %d, the longest %v", before.Count, after.Count, after.Longest(before))
+	}
+	ring := Collections{Count: 5, Pauses: []time.Duration{5, 2, 3, 4}} // the fifth has taken the first's place
+	if got := ring.Longest(Collections{Count: 3}); got != 5 {
+		t.Errorf("the longest of the fourth and fifth is %v", got)
+	}
+	if got := ring.Longest(Collections{Count: 1}); got != 5 {
+		t.Errorf("the longest of all but the first is %v", got)
+	}
+	if _, err := parseCollections("nothing"); err == nil {
+		t.Error("a profile without an end is taken")
+	}
+}
+
 // Users are made a thousand at a time, over a socket file as well; one that
 // cannot be made is an error.
 func TestMakeUsers(t *testing.T) {
+	var mu sync.Mutex // of asked
 	var asked []int
 	taken := ""
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -53,7 +92,9 @@ func TestMakeUsers(t *testing.T) {
 		if err := json.NewDecoder(r.Body).Decode(&in); err != nil || r.URL.Path != "/v1/users:bulk" {
 			t.Errorf("%s: %v", r.URL.Path, err)
 		}
+		mu.Lock()
 		asked = append(asked, len(in.Users))
+		mu.Unlock()
 		var out []any
 		for _, u := range in.Users {
 			if u.User == taken {
@@ -80,18 +121,19 @@ func TestMakeUsers(t *testing.T) {
 	defer s.Close()
 	a := NewAdmin(path)
 	made := 0
-	users, err := a.MakeUsers(t.Context(), "x", 2500, 2, func(n int) { made = n })
+	users, err := a.MakeUsers(t.Context(), "x", 2500, 2, Tokens, func(n int) { made = n })
 	if err != nil {
 		t.Fatal(err)
 	}
-	if fmt.Sprint(asked) != "[1000 1000 500]" || made != 2500 || len(users) != 2500 {
+	slices.Sort(asked)
+	if fmt.Sprint(asked) != "[500 1000 1000]" || made != 2500 || len(users) != 2500 {
 		t.Errorf("asked %v, made %d", asked, made)
 	}
 	if u := users[2499]; u.Name != "x2499" || len(u.Devices) != 2 || u.Devices[1] != (Device{2, "x2499/2"}) {
 		t.Errorf("got %+v", u)
 	}
 	taken = "x7"
-	if _, err := a.MakeUsers(t.Context(), "x", 10, 1, func(int) {}); err == nil || !strings.Contains(err.Error(), "already_exists") {
+	if _, err := a.MakeUsers(t.Context(), "x", 10, 1, Tokens, func(int) {}); err == nil || !strings.Contains(err.Error(), "already_exists") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -25,6 +25,8 @@ type Node struct {
 	// Lifted are the limits that a node of our own runs without, in words; Set
 	// is what else it was told.
 	Lifted, Set []string
+	// StandIns is the socket file of the admin address where the node takes them.
+	StandIns string
 	// Here says that About.PID is a process of this machine.
 	Here bool
 
@@ -96,7 +98,10 @@ type SelfConfig struct {
 	// CheckpointEvery is stricter than what a node does by itself, so that a
 	// short run spans several checkpoints.
 	CheckpointEvery time.Duration
-	Extra           []string // flags of serve
+	// StandIns is the command, in place of serve, that takes them as well; none
+	// where empty.
+	StandIns []string
+	Extra    []string // flags of serve
 }
 
 // Self starts a node with an empty data directory of its own.
@@ -114,14 +119,24 @@ func Self(ctx context.Context, cfg SelfConfig) (*Node, error) {
 		return nil, errors.Join(fmt.Errorf("target: %w", err), os.RemoveAll(dir))
 	}
 	admin := filepath.Join(dir, "admin.sock")
+	command := []string{"serve"}
+	if len(cfg.StandIns) > 0 {
+		command = slices.Clone(cfg.StandIns)
+	}
 	n := &Node{
 		Admin: NewAdmin(admin), Address: address, Here: true,
 		Lifted: []string{"rate of sends of a device (1000000/s, burst 1000000)", "registration (users are made over the admin address)"},
 		Set:    []string{fmt.Sprintf("checkpoint every %v", cfg.CheckpointEvery)},
-		own: &own{binary: cfg.Binary, dir: dir, log: log, args: append([]string{
-			"serve", "--data", filepath.Join(dir, "data"), "--listen", address, "--admin", admin, "--registration", "closed",
+		own: &own{binary: cfg.Binary, dir: dir, log: log, args: append(append(command, []string{
+			"--data", filepath.Join(dir, "data"), "--listen", address, "--admin", admin, "--registration", "closed",
 			"--rate-sends", "1000000/1000000", "--checkpoint-every", cfg.CheckpointEvery.String(),
-		}, cfg.Extra...)},
+		}...), cfg.Extra...)},
+	}
+	if len(cfg.StandIns) > 0 {
+		n.StandIns = admin
+		n.Lifted = append(n.Lifted,
+			"descriptors and max-connections: sessions stand on stand-ins, which come over the admin address",
+			"tokens of stand-ins: they show a pass of the node's instead, which is quicker made and checked")
 	}
 	n.Set = append(n.Set, cfg.Extra...)
 	if err := n.Start(ctx); err != nil {

@@ -16,6 +16,9 @@ const benchGarbage = 400
 
 // measure is `rookery bench`.
 func measure(ctx context.Context, args []string, std streams) error {
+	if len(args) > 0 && args[0] == bench.NodeCommand {
+		return runNode(ctx, args[1:], std, standInsToo)
+	}
 	binary, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("find this binary: %w", err)

@@ -3,8 +3,10 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -102,6 +104,27 @@ func TestBenchKill(t *testing.T) {
 	}
 }
 
+// Sessions without descriptors: more than this process may open would do. Each
+// stands, weighs something, and gets its message.
+func TestBenchStandIn(t *testing.T) {
+	r, progress := benchRun(t, "idle", "--stand-in", "--sessions", "600", "--sample", "400", "--rest", "200ms", "--serve-flag", "--hibernate-after=1s")
+	if r.Sessions != 600 || r.Tally.Sent != 400 || r.Tally.Delivered != 400 || r.Tally.Receipted != 400 {
+		t.Errorf("got %+v, %d sessions", r.Tally, r.Sessions)
+	}
+	if r.BytesPerSession == 0 || r.Resident == nil || r.Resident.Heap == 0 || r.MaxPauseMs == 0 || r.MaxStallMs == 0 {
+		t.Errorf("figures are missing: %+v, %+v", r, r.Resident)
+	}
+	if sum := r.Resident.Sum(); math.Abs(sum-r.BytesPerSession) > 1 {
+		t.Errorf("the parts are %v, the whole %v", sum, r.BytesPerSession)
+	}
+	if !strings.Contains(progress, "limit lifted: descriptors") || !slices.ContainsFunc(r.Node.Lifted, func(s string) bool { return strings.Contains(s, "stand-ins") }) {
+		t.Errorf("what was lifted is not said: %v\n%s", r.Node.Lifted, progress)
+	}
+	if !slices.ContainsFunc(r.Notes, func(s string) bool { return strings.Contains(s, "400 of the 600") }) {
+		t.Errorf("that it was a sample is not said: %v", r.Notes)
+	}
+}
+
 // Several devices each, and phones that come and go.
 func TestBenchMixed(t *testing.T) {
 	r, _ := benchRun(t, "mixed", "--users", "40", "--rate", "400", "--warm", "200ms", "--during", "1s", "--checkpoints", "0", "--restart", "30")
@@ -122,6 +145,7 @@ func TestBenchCalls(t *testing.T) {
 		{[]string{"pairs", "left", "over"}, 2, "left"},
 		{[]string{"compare", "a"}, 2, "two files"},
 		{[]string{"pairs", "--serve-flag", "--ws-echo"}, 2, "--self"},
+		{[]string{"idle", "--stand-in"}, 2, "--self"},
 		{[]string{"pairs", "--self", "--dir", t.TempDir(), "--users", "3"}, 2, "even"},
 		{[]string{"pairs", "--admin", filepath.Join(t.TempDir(), "nobody.sock")}, 1, "nobody.sock"},
 		{nil, 0, ""},

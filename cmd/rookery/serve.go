@@ -17,6 +17,18 @@ import (
 
 // serve runs a node until the context ends, then drains it.
 func serve(ctx context.Context, args []string, std streams) error {
+	return runNode(ctx, args, std, descriptorsOnly)
+}
+
+// carriage is what carries connections.
+type carriage bool
+
+const (
+	descriptorsOnly carriage = false
+	standInsToo     carriage = true
+)
+
+func runNode(ctx context.Context, args []string, std streams, c carriage) error {
 	e, err := settings.Load(args, os.Environ())
 	if errors.Is(err, flag.ErrHelp) {
 		settings.WriteHelp(std.out, "rookery serve", "Runs a node until SIGTERM or SIGINT, then drains it.")
@@ -38,6 +50,9 @@ func serve(ctx context.Context, args []string, std streams) error {
 	if cfg.Connections = connections(allowed, wanted); cfg.Connections < wanted {
 		cfg.Log.Warn("fewer connections than wanted: the limit of descriptors leaves room for no more",
 			"wanted", wanted, "connections", cfg.Connections, "descriptors", allowed)
+	}
+	if c == standInsToo {
+		cfg.StandIns, cfg.Connections = true, 0
 	}
 	n, err := node.Start(cfg)
 	if err != nil {

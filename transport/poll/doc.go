@@ -12,6 +12,9 @@
 // an event of the kernel's that was already fetched, never reaches the one that
 // took its slot or its descriptor.
 //
+// For measuring more connections than a process may open descriptors, a Loop can
+// carry stand-ins: see [Loop.Carry].
+//
 // Everything is to be called on the loop's goroutine, save [Loop.Wake] and
 // [Detach]. Epoll is Linux's; elsewhere a Loop only waits and wakes, [Supported]
 // is false, and Attach refuses.

@@ -68,6 +68,7 @@ type Loop struct {
 	bufs   *Buffers
 	queued int // bytes in queues
 	stats  Stats
+	trunk  *trunk // nil where nothing is carried by one
 
 	// Atomic.
 	woken atomic.Bool
@@ -136,6 +137,10 @@ func (l *Loop) control(op int, id ID, fd int, events uint32) error {
 
 // watch tells the kernel what the slot's flags want.
 func (l *Loop) watch(id ID, s *slot) {
+	if s.isStandIn() {
+		l.watchStandIn(id, s)
+		return
+	}
 	var events uint32
 	if s.flags&(paused|finished) == 0 {
 		events |= unix.EPOLLIN
@@ -172,6 +177,10 @@ func (l *Loop) Wait(timeout time.Duration) error {
 			}
 			continue
 		}
+		if ev.Fd == trunkIndex {
+			l.ready(ev.Events)
+			continue
+		}
 		// The generation refuses events of connections that were closed after
 		// the kernel reported them.
 		id := MakeID(uint32(ev.Fd), uint32(ev.Pad))
@@ -179,11 +188,14 @@ func (l *Loop) Wait(timeout time.Duration) error {
 			l.event(id, s, ev.Events)
 		}
 	}
+	if l.trunk != nil {
+		l.unhold()
+	}
 	return nil
 }
 
 func (l *Loop) wait(timeout time.Duration) (int, error) {
-	if len(l.dirty) > 0 {
+	if len(l.dirty) > 0 || l.trunk != nil && len(l.trunk.resumed) > 0 {
 		timeout = 0
 	}
 	ms := -1
@@ -287,7 +299,7 @@ func (l *Loop) gone(id ID, s *slot, err error) {
 	s.flags |= finished
 	s.flags &^= blocked
 	l.handler.Gone(id, err)
-	if s := l.get(id); s != nil {
+	if s := l.get(id); s != nil && !s.isStandIn() {
 		// The kernel reports an ended stream until it is closed.
 		_ = unix.EpollCtl(l.epfd, unix.EPOLL_CTL_DEL, int(s.fd), nil)
 	}
@@ -313,7 +325,11 @@ func (l *Loop) Resume(id ID) {
 
 // Shutdown ends our half of the stream: what was flushed is still delivered.
 func (l *Loop) Shutdown(id ID) {
-	if s := l.get(id); s != nil {
+	switch s := l.get(id); {
+	case s == nil:
+	case s.isStandIn():
+		l.endStandIn(s)
+	default:
 		_ = unix.Shutdown(int(s.fd), unix.SHUT_WR) // fails where the peer has gone, which is reported
 	}
 }
@@ -329,7 +345,11 @@ func (l *Loop) Close(id ID) {
 	if s.out != 0 {
 		l.release(s)
 	}
-	_ = unix.Close(int(s.fd)) // nothing that was promised depends on it
+	if s.isStandIn() {
+		l.forgetStandIn(id, s)
+	} else {
+		_ = unix.Close(int(s.fd)) // nothing that was promised depends on it
+	}
 	*s = slot{}
 	l.slots.Give(id)
 }
@@ -341,5 +361,9 @@ func (l *Loop) Stop() error {
 			l.Close(id)
 		}
 	}
-	return errors.Join(unix.Close(l.wakefd), unix.Close(l.epfd))
+	var err error
+	if l.trunk != nil && !l.trunk.lost {
+		err = unix.Close(l.trunk.fd)
+	}
+	return errors.Join(err, unix.Close(l.wakefd), unix.Close(l.epfd))
 }

@@ -63,6 +63,8 @@ func LastWords(int, []byte) {}
 // The rest never has a connection to act on.
 
 func (l *Loop) Attach(int) (ID, error)       { return 0, ErrUnsupported }
+func (l *Loop) Carry(int, func(ID)) error    { return ErrUnsupported }
+func (l *Loop) StandIn() (ID, error)         { return 0, ErrUnsupported }
 func (l *Loop) Stats() Stats                 { return Stats{} }
 func (l *Loop) Len() int                     { return 0 }
 func (l *Loop) Queued() int                  { return 0 }

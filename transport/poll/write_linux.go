@@ -66,6 +66,9 @@ func (l *Loop) Flush() {
 		}
 	}
 	l.dirty = l.dirty[:copy(l.dirty, l.dirty[n:])]
+	if l.trunk != nil {
+		l.flushTrunk()
+	}
 }
 
 func (l *Loop) flush(id ID, s *slot) {
@@ -116,6 +119,9 @@ func (l *Loop) settle(id ID, s *slot, left int) {
 }
 
 func (l *Loop) send(fd int, pieces [][]byte) (int, error) {
+	if fd < 0 {
+		return l.trunk.take(uint32(^fd), pieces), nil
+	}
 	if len(pieces) == 1 {
 		return unix.Write(fd, pieces[0])
 	}

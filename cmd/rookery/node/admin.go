@@ -40,6 +40,9 @@ func (n *Node) adminMux() *http.ServeMux {
 	mux.HandleFunc("POST /v1/keys", n.rotateKey)
 	mux.HandleFunc("POST /v1/users:bulk", n.createUsers)
 	mux.HandleFunc("GET /v1/about", n.about)
+	if n.passes != nil {
+		mux.HandleFunc("POST "+standInPath, n.carryStandIns)
+	}
 	return mux
 }
 

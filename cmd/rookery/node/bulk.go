@@ -68,13 +68,22 @@ func (n *Node) createUsers(w http.ResponseWriter, r *http.Request) {
 		say(w, http.StatusServiceUnavailable, map[string]string{"error": err.Error()})
 		return
 	}
+	proof := issue(n.tokens.Issue)
+	switch asked := r.URL.Query().Get("proof"); {
+	case asked == "":
+	case asked == standInProof && n.passes != nil:
+		proof = n.passes.issue
+	default:
+		say(w, http.StatusBadRequest, map[string]string{"error": "proof: this node has only tokens, which are what you get where it is left out"})
+		return
+	}
 	made := make([]bulkMade, len(users))
 	places := make(chan struct{}, bulkAtOnce)
 	var running sync.WaitGroup
 	for i, u := range users {
 		places <- struct{}{}
 		running.Go(func() {
-			made[i] = n.makeUser(r.Context(), u)
+			made[i] = n.makeUser(r.Context(), u, proof)
 			<-places
 		})
 	}
@@ -117,9 +126,12 @@ func readBulk(body io.Reader) ([]bulkUser, error) {
 	return in.Users, errors.Join(errs...)
 }
 
+// issue makes the proof that somebody is a device, and says when it expires.
+type issue func(user string, device uint32) (string, time.Time, error)
+
 // makeUser registers a user and links its devices one after the other, since
 // their numbers are given in that order.
-func (n *Node) makeUser(ctx context.Context, u bulkUser) bulkMade {
+func (n *Node) makeUser(ctx context.Context, u bulkUser, proof issue) bulkMade {
 	made := bulkMade{User: u.User}
 	hash := ""
 	if u.Password != "" {
@@ -139,7 +151,7 @@ func (n *Node) makeUser(ctx context.Context, u bulkUser) bulkMade {
 			break
 		}
 		device := answer.GetLinked().GetDevice()
-		token, expires, err := n.tokens.Issue(u.User, device)
+		token, expires, err := proof(u.User, device)
 		if err != nil {
 			made.Error = &bulkError{string(fault.Internal), "the token could not be signed"}
 			break

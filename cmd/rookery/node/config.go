@@ -81,8 +81,11 @@ type Config struct {
 	// Login bounds registrations and logins, of each address and of each user.
 	Login   session.Rate
 	Session session.Config
-	Version string
-	Log     *slog.Logger
+	// StandIns takes connections without descriptors over the admin address, for
+	// measuring; no setting sets it.
+	StandIns bool
+	Version  string
+	Log      *slog.Logger
 }
 
 // DefaultConfig of a node.

@@ -59,6 +59,7 @@ type Node struct {
 	tokens   *auth.Tokens
 	password *auth.Passwords
 	keys     *keyset.Source // of an outside issuer; else nil
+	passes   *passes        // of stand-ins; else nil
 	clients  *http.Server
 	admin    *http.Server
 	listen   net.Listener
@@ -240,11 +241,22 @@ func (n *Node) openSessions() error {
 	if err != nil {
 		return err
 	}
+	if n.cfg.StandIns {
+		if n.passes, err = newPasses(n.cfg.TokenLife); err != nil {
+			return err
+		}
+		n.cfg.Log.Warn("this node takes stand-ins for connections over its admin address: it is for measuring only")
+	}
 	return n.openHTTP(metrics)
 }
 
 // Identify is for sessions.
 func (n *Node) Identify(token string) (session.Identity, error) {
+	if n.passes != nil {
+		if who, ok := n.passes.check(token); ok {
+			return who, nil
+		}
+	}
 	c, err := n.tokens.Verify(token)
 	if errors.Is(err, auth.ErrUndecided) {
 		return session.Identity{}, fmt.Errorf("%w: %w", session.ErrUndecided, err)
