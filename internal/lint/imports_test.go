@@ -72,7 +72,6 @@ var confined = []struct {
 	{"golang.org/x/sys/unix", []string{"transport/poll", "persistence", "cmd"}, "system calls: sockets in transport/poll, files in persistence, the descriptor limit in cmd"},
 	{"golang.org/x/crypto/argon2", []string{"transport/auth"}, "passwords are hashed where the number at once is bounded"},
 	{"github.com/golang-jwt/jwt/v5", []string{"transport/auth"}, "tokens are made and checked in one place, with one pinned algorithm"},
-	{"golang.org/x/time/rate", []string{"transport"}, "rates are judged at the edge, before anything costs"},
 	{"github.com/rs/cors", []string{"transport/api"}, "CORS belongs to the REST API"},
 	{"github.com/cespare/xxhash/v2", []string{"cluster/placement", "persistence"}, "identity to shard is decided in one place, checksums where bytes are written"},
 	{"github.com/prometheus/client_golang", []string{"transport", "actors/host", "cluster", "persistence/raftlog", "persistence/store", "cmd"}, "shells count; cores return what happened"},

@@ -169,5 +169,5 @@ func conversation(value string) (string, *nodepb.Fault) {
 	if group, ok := strings.CutPrefix(value, "group:"); ok {
 		c = &clientpb.Conversation{Peer: &clientpb.Conversation_Group{Group: group}}
 	}
-	return frames.Peer(c, "conversation")
+	return frames.Peer(c, "", "conversation")
 }

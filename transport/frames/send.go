@@ -21,11 +21,17 @@ func NewSend(s *clientpb.Send, path string) (*nodepb.Send, *nodepb.Fault) {
 	if err != nil {
 		return nil, invalid(path+"id", "%v", err)
 	}
-	to, broken := Peer(s.GetTo(), path+"to")
+	to, broken := Peer(s.GetTo(), path, "to")
 	if broken != nil {
 		return nil, broken
 	}
-	out := &nodepb.Send{To: to, Id: id[:], Payload: s.GetPayload()}
+	// The ids are bytes of the same allocation.
+	made := &struct {
+		nodepb.Send
+		id, reply [ident.MessageIDLen]byte
+	}{id: id}
+	out := &made.Send
+	out.To, out.Id, out.Payload = to, made.id[:], s.GetPayload()
 	if out.Kind, broken = kind(s.GetKind(), path); broken != nil {
 		return nil, broken
 	}
@@ -35,15 +41,14 @@ func NewSend(s *clientpb.Send, path string) (*nodepb.Send, *nodepb.Fault) {
 	if len(s.GetPayload()) > limits.Payload {
 		return nil, fault.New(fault.PayloadTooLarge, "", "%spayload: has %d bytes, at most %d are taken", path, len(s.GetPayload()), limits.Payload)
 	}
-	if out.Payloads, broken = targets(s.GetPayloads(), path+"payloads"); broken != nil {
+	if out.Payloads, broken = targets(s.GetPayloads(), path); broken != nil {
 		return nil, broken
 	}
 	if s.GetReplyTo() != "" {
-		reply, err := ident.ParseMessageID(s.GetReplyTo())
-		if err != nil {
+		if made.reply, err = ident.ParseMessageID(s.GetReplyTo()); err != nil {
 			return nil, invalid(path+"replyTo", "%v", err)
 		}
-		out.ReplyTo = reply[:]
+		out.ReplyTo = made.reply[:]
 	}
 	if out.Ttl, broken = ttl(s, path); broken != nil {
 		return nil, broken
@@ -51,22 +56,23 @@ func NewSend(s *clientpb.Send, path string) (*nodepb.Send, *nodepb.Fault) {
 	return out, nil
 }
 
-// Peer is the other user of a conversation. Groups are refused: a group can
+// Peer is the other user of a conversation, which is a field of what path, such
+// as "send.", names. Groups are refused: a group can
 // only be spoken to by its members, and nobody is one.
-func Peer(c *clientpb.Conversation, path string) (string, *nodepb.Fault) {
+func Peer(c *clientpb.Conversation, path, field string) (string, *nodepb.Fault) {
 	switch p := c.GetPeer().(type) {
 	case *clientpb.Conversation_User:
 		if err := ident.CheckUser(p.User); err != nil {
-			return "", invalid(path+".user", "%v", err)
+			return "", invalid(path+field+".user", "%v", err)
 		}
 		return p.User, nil
 	case *clientpb.Conversation_Group:
 		if err := ident.CheckGroup(p.Group); err != nil {
-			return "", invalid(path+".group", "%v", err)
+			return "", invalid(path+field+".group", "%v", err)
 		}
-		return "", fault.New(fault.PermissionDenied, "", "%s.group: you are not a member", path)
+		return "", fault.New(fault.PermissionDenied, "", "%s%s.group: you are not a member", path, field)
 	default:
-		return "", invalid(path, "must name a user or a group")
+		return "", invalid(path+field, "must name a user or a group")
 	}
 }
 
@@ -85,6 +91,7 @@ func targets(payloads []*clientpb.DevicePayload, path string) ([]*nodepb.TargetP
 	if len(payloads) == 0 {
 		return nil, nil
 	}
+	path += "payloads"
 	type key struct {
 		user   string
 		device uint32

@@ -3,8 +3,6 @@ package session
 import (
 	"time"
 
-	"golang.org/x/time/rate"
-
 	"github.com/rookery-im/rookery/internal/limits"
 )
 
@@ -14,7 +12,7 @@ import (
 type allowance struct {
 	effort effort
 
-	sends, typing, watch, signals, frames *rate.Limiter
+	sends, typing, watch, signals, frames bucket
 
 	of    owner
 	users int       // sessions that use it
@@ -26,17 +24,29 @@ type owner struct {
 	device uint32
 }
 
+// bucket of a Rate: what was taken and has not come back. The zero value is full.
+type bucket struct {
+	taken float64
+	at    int64 // see Gateway.clock
+}
+
+// take says how long to wait until n could be taken; they are, where that is 0.
+func (b *bucket) take(clock int64, n int, r Rate) time.Duration {
+	b.taken = max(0, b.taken-float64(max(0, clock-b.at))/1e6*r.PerSecond)
+	b.at = max(b.at, clock)
+	if over := b.taken + float64(n) - float64(r.Burst); over > 0 {
+		return max(1, time.Duration(over/r.PerSecond*float64(time.Second)))
+	}
+	b.taken += float64(n)
+	return 0
+}
+
 // allow gives a session its device's allowance.
 func (g *Gateway) allow(s *session) *allowance {
 	of := owner{s.user, s.device}
 	a := g.allowances[of]
 	if a == nil {
-		limit := g.cfg.Limits
-		l := func(r Rate) *rate.Limiter { return rate.NewLimiter(rate.Limit(r.PerSecond), r.Burst) }
-		a = &allowance{
-			sends: l(limit.Sends), typing: l(limit.Typing), watch: l(limit.Watch), signals: l(limit.Signals), frames: l(limit.Frames),
-			of: of,
-		}
+		a = &allowance{of: of}
 		g.allowances[of] = a
 	}
 	a.users++
@@ -49,16 +59,16 @@ func (g *Gateway) leave(a *allowance) {
 	if a.users--; a.users > 0 {
 		return
 	}
-	a.until = g.now().Add(g.cfg.Limits.refill())
+	a.until = g.at.Add(g.cfg.Limits.refill())
 	g.parted = append(g.parted, a)
 }
 
 // forget the allowances that are full again.
 func (g *Gateway) forget() {
-	now, n := g.now(), 0
+	n := 0
 	for ; n < len(g.parted); n++ {
 		a := g.parted[n]
-		if a.users == 0 && now.Before(a.until) {
+		if a.users == 0 && g.at.Before(a.until) {
 			break // those behind it parted later
 		}
 		if a.users == 0 && g.allowances[a.of] == a {

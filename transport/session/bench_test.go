@@ -160,3 +160,19 @@ func BenchmarkWindow(b *testing.B) {
 		g.Flush()
 	}
 }
+
+// What stays of a message is what its actor keeps: a send is one struct and one
+// copy of its bytes, an ack one struct, and what goes out is nothing.
+func TestHopsAllocate(t *testing.T) {
+	most := map[frames.Encoding]map[string]float64{
+		frames.Protobuf: {"send": 2, "ack": 1},
+		frames.JSON:     {"send": 30, "ack": 10},
+	}
+	for enc, most := range most {
+		for name, hop := range hops(t, enc) {
+			if n := testing.AllocsPerRun(200, hop); n > most[name] {
+				t.Errorf("%v %s: %v allocations, at most %v", enc, name, n, most[name])
+			}
+		}
+	}
+}

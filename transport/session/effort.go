@@ -48,7 +48,7 @@ func (g *Gateway) charge(s *session, bytes, frames int, broken bool) {
 	if broken {
 		cost *= brokenEffort
 	}
-	if g.activity(s).effort.add(g.now(), cost+float64(frames*frameEffort), g.cfg.Limits) && !s.resting {
+	if g.activity(s).effort.add(g.at, cost+float64(frames*frameEffort), g.cfg.Limits) && !s.resting {
 		s.resting = true
 		g.resting = append(g.resting, s)
 		g.metrics.Rests.Inc()
@@ -58,12 +58,16 @@ func (g *Gateway) charge(s *session, bytes, frames int, broken bool) {
 
 // wake goes on with the sessions that have rested enough.
 func (g *Gateway) wake() {
+	if len(g.resting) == 0 {
+		return
+	}
+	g.look()
 	kept := g.resting[:0]
 	for _, s := range g.resting {
 		switch {
 		case s.state == closing:
 			s.resting = false
-		case s.busy.effort.add(g.now(), 0, g.cfg.Limits):
+		case s.busy.effort.add(g.at, 0, g.cfg.Limits):
 			kept = append(kept, s)
 		default:
 			s.resting = false

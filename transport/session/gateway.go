@@ -93,8 +93,9 @@ type Gateway struct {
 	arrivals   *arrivals
 	partings   []parting  // sessions turned away, not closed yet
 	open       []deadline // sends in the order in which they were read
-	spare      [][]byte   // buffers for session.out
-	reading    int64      // when the frame at hand was read, where it was held; else 0
+	spare      spare
+	at         time.Time // of the call under way, see look
+	reading    int64     // when the frame at hand was read, where it was held; else 0
 }
 
 // Tags of deadlines that are not of one send; those count from 1.
@@ -112,7 +113,10 @@ type deadline struct {
 
 // clock of deadlines: microseconds, above 0. A wall clock that is set changes
 // nothing.
-func (g *Gateway) clock() int64 { return g.now().Sub(g.start).Microseconds() + 1 }
+func (g *Gateway) clock() int64 { return g.at.Sub(g.start).Microseconds() + 1 }
+
+// look at the clock, once for all that a call does.
+func (g *Gateway) look() { g.at = g.now() }
 
 // New makes a Gateway.
 func New(cfg Config, conns Conns, users Users, tokens Verifier, now func() time.Time, log *slog.Logger, m *Metrics) (*Gateway, error) {
@@ -149,6 +153,7 @@ func (g *Gateway) Stream(conn uint64, who Identity, after uint64, heartbeat time
 	s := &session{conn: conn, enc: frames.EventStream, written: after}
 	g.sessions[conn] = s
 	g.metrics.Sessions.Inc()
+	g.look()
 	if wait := g.arrivals.take(owner{who.User, who.Device}, g.clock()); wait > 0 {
 		g.metrics.TurnedAway.Inc()
 		g.close(s, CloseUnavailable, "this device connected too often; back off")
@@ -163,6 +168,7 @@ func (g *Gateway) Closed(conn uint64) {
 	if s == nil {
 		return
 	}
+	g.look()
 	delete(g.sessions, conn)
 	g.metrics.Sessions.Dec()
 	s.state = closing
@@ -190,15 +196,23 @@ func (g *Gateway) Message(conn uint64, enc frames.Encoding, data []byte) {
 		return
 	}
 	count, anyBroken := 0, false
+	g.look()
 	err := g.decoder.Decode(s.enc, data, func(f *clientpb.ClientFrame, broken *nodepb.Fault) error {
 		count++
 		anyBroken = anyBroken || broken != nil
 		return g.take(s, f, broken)
 	})
 	g.charge(s, len(data), count, anyBroken)
+	if err != nil {
+		g.malformed(s, err)
+	}
+}
+
+// malformed ends a session whose message could not be read to its end.
+func (g *Gateway) malformed(s *session, err error) {
 	var malformed *frames.MalformedError
 	switch {
-	case err == nil, errors.Is(err, errClosing):
+	case errors.Is(err, errClosing):
 	case errors.As(err, &malformed):
 		g.close(s, CloseMalformed, malformed.Reason)
 	default:
@@ -268,7 +282,7 @@ func (g *Gateway) frame(s *session, f *clientpb.ClientFrame, broken *nodepb.Faul
 		g.beforeWelcome(s, f, broken)
 		return
 	}
-	if !g.activity(s).frames.AllowN(g.now(), 1) {
+	if g.activity(s).frames.take(g.clock(), 1, g.cfg.Limits.Frames) > 0 {
 		broken = fault.New(fault.RateLimited, "", "frames: more than %g a second", g.cfg.Limits.Frames.PerSecond)
 	}
 	if send := f.GetSend(); send != nil {
@@ -309,11 +323,7 @@ func (g *Gateway) began(s *session) {
 	if s.out != nil {
 		return
 	}
-	if n := len(g.spare); n > 0 {
-		s.out, g.spare = g.spare[n-1], g.spare[:n-1]
-	} else {
-		s.out = make([]byte, 0, 1024)
-	}
+	s.out = g.spare.buffer()
 	g.dirty = append(g.dirty, s)
 }
 
@@ -352,8 +362,8 @@ func (g *Gateway) Flush() {
 
 // recycle takes the session's buffer back.
 func (g *Gateway) recycle(s *session) {
-	if s.out != nil && cap(s.out) <= limits.PageBytes && len(g.spare) < 256 {
-		g.spare = append(g.spare, s.out[:0])
+	if s.out != nil {
+		g.spare.takeBack(s.out)
 	}
 	s.out = nil
 }
@@ -386,6 +396,7 @@ func (g *Gateway) tell(user string, msg any) {
 // Sweep closes connections whose sends, or whose hello, have been open for too
 // long. It is called a few times a second.
 func (g *Gateway) Sweep() {
+	g.look()
 	g.forget()
 	g.arrivals.forget(g.clock())
 	g.part()

@@ -104,7 +104,8 @@ func (g *Gateway) send(s *session, ref uint32, m *clientpb.Send, broken *nodepb.
 			g.close(s, CloseUnavailable, "too many conversations wait for a send to come again")
 			return
 		}
-		c = &chain{}
+		c = g.spare.chains.take()
+		*c = chain{}
 		a.chains[n.GetTo()] = c
 	}
 	id := [16]byte(n.GetId())
@@ -126,13 +127,10 @@ func (g *Gateway) send(s *session, ref uint32, m *clientpb.Send, broken *nodepb.
 
 // limited takes a send from the bucket.
 func (g *Gateway) limited(a *activity) *nodepb.Fault {
-	now := g.now()
-	r := a.sends.ReserveN(now, 1)
-	wait := r.DelayFrom(now)
+	wait := a.sends.take(g.clock(), 1, g.cfg.Limits.Sends)
 	if wait == 0 {
 		return nil
 	}
-	r.CancelAt(now)
 	f := fault.New(fault.RateLimited, "", "sends: more than %g a second", g.cfg.Limits.Sends.PerSecond)
 	f.RetryAfterMs = uint32(wait.Milliseconds()) + 1 //nolint:gosec // at most the burst's time
 	return f
@@ -143,7 +141,8 @@ func (g *Gateway) stamp(s *session, ref uint32, c *chain, n *nodepb.Send, id [16
 	a := s.busy
 	a.counter++
 	a.tags++
-	p := &pending{ref: ref, id: id, peer: n.GetTo(), number: a.counter, previous: c.last, at: g.clock()}
+	p := g.spare.pending.take()
+	*p = pending{ref: ref, id: id, peer: n.GetTo(), number: a.counter, previous: c.last, at: g.clock()}
 	p.read = p.at
 	if g.reading != 0 {
 		p.read = g.reading
@@ -172,7 +171,7 @@ func (g *Gateway) ack(s *session, ref uint32, m *clientpb.Ack) {
 }
 
 func (g *Gateway) read(s *session, ref uint32, m *clientpb.Read) {
-	peer, f := frames.Peer(m.GetConversation(), "read.conversation")
+	peer, f := frames.Peer(m.GetConversation(), "read.", "conversation")
 	if f == nil && m.GetOrder() == 0 {
 		f = fault.New(fault.InvalidArgument, "", "read.order: orders begin with 1")
 	}
@@ -184,8 +183,8 @@ func (g *Gateway) read(s *session, ref uint32, m *clientpb.Read) {
 }
 
 func (g *Gateway) typing(s *session, ref uint32, m *clientpb.Typing) {
-	peer, f := frames.Peer(m.GetConversation(), "typing.conversation")
-	if f == nil && !s.busy.typing.AllowN(g.now(), 1) {
+	peer, f := frames.Peer(m.GetConversation(), "typing.", "conversation")
+	if f == nil && s.busy.typing.take(g.clock(), 1, g.cfg.Limits.Typing) > 0 {
 		f = fault.New(fault.RateLimited, "", "typing: more than %g a second", g.cfg.Limits.Typing.PerSecond)
 	}
 	if f != nil {
@@ -196,12 +195,12 @@ func (g *Gateway) typing(s *session, ref uint32, m *clientpb.Typing) {
 }
 
 func (g *Gateway) signal(s *session, ref uint32, m *clientpb.SignalTo) {
-	peer, f := frames.Peer(m.GetTo(), "signalTo.to")
+	peer, f := frames.Peer(m.GetTo(), "signalTo.", "to")
 	switch {
 	case f != nil:
 	case len(m.GetBytes()) > limits.Signal:
 		f = fault.New(fault.PayloadTooLarge, "", "signalTo.bytes: %d bytes, at most %d", len(m.GetBytes()), limits.Signal)
-	case !s.busy.signals.AllowN(g.now(), 1):
+	case s.busy.signals.take(g.clock(), 1, g.cfg.Limits.Signals) > 0:
 		f = fault.New(fault.RateLimited, "", "signals: more than %g a second", g.cfg.Limits.Signals.PerSecond)
 	}
 	if f != nil {
@@ -229,7 +228,7 @@ func (g *Gateway) watch(s *session, ref uint32, m *clientpb.Watch) {
 	case f != nil:
 	case len(want) > limits.Watched:
 		f = fault.New(fault.InvalidArgument, "", "watch.users: %d users, at most %d", len(want), limits.Watched)
-	case !s.busy.watch.AllowN(g.now(), min(1+len(want)/watchedAtOnce, g.cfg.Limits.Watch.Burst)):
+	case s.busy.watch.take(g.clock(), min(1+len(want)/watchedAtOnce, g.cfg.Limits.Watch.Burst), g.cfg.Limits.Watch) > 0:
 		f = fault.New(fault.RateLimited, "", "watch: more than %g a second, of %d users each", g.cfg.Limits.Watch.PerSecond, watchedAtOnce)
 	}
 	if f != nil {

@@ -25,6 +25,7 @@ func (g *Gateway) Deliver(conn uint64, msg proto.Message) {
 	if s == nil || s.state == closing {
 		return
 	}
+	g.look()
 	switch m := msg.(type) {
 	case *nodepb.Sent:
 		g.sent(s, m)
@@ -211,7 +212,7 @@ func (g *Gateway) push(s *session, m *nodepb.Push) {
 	default:
 		g.entry(s, e)
 		if t := e.GetMessage().GetTime(); t != 0 {
-			g.metrics.DeliverSeconds.Observe(max(0, g.now().Sub(time.UnixMilli(int64(t>>16))).Seconds())) //nolint:gosec // 48 bits
+			g.metrics.DeliverSeconds.Observe(max(0, g.at.Sub(time.UnixMilli(int64(t>>16))).Seconds())) //nolint:gosec // 48 bits
 		}
 	}
 }
@@ -307,12 +308,14 @@ func (g *Gateway) settle(s *session, p *pending) {
 	// With nothing open the next send needs no predecessor.
 	if c := s.busy.chains[p.peer]; c != nil && c.inFlight == 0 && !c.isBlocked {
 		delete(s.busy.chains, p.peer)
+		g.spare.chains.give(c)
 	}
 	b := &s.busy.barrier
 	if b.open > 0 && p.number <= b.upTo {
 		b.open--
 		g.confirm(s)
 	}
+	g.spare.pending.give(p)
 	if !g.left(s) {
 		g.release(s)
 	}

@@ -58,8 +58,9 @@ type session struct {
 
 	user   string
 	device uint32
-	number uint64 // of the session, as the user's actor gave it
-	ref    uint32 // of hello
+	number uint64         // of the session, as the user's actor gave it
+	from   *nodepb.Origin // made of these, see origin
+	ref    uint32         // of hello
 	// heartbeat granted.
 	heartbeat time.Duration
 
@@ -104,9 +105,13 @@ func (a *activity) oldest(read int64) bool {
 // ended says that nothing the client says counts any more.
 func (s *session) ended() bool { return s.state == closing || s.state == turnedAway }
 
-// origin stamps what the session says to actors.
+// origin stamps what the session says to actors. Nobody changes it: a change
+// of the session makes another.
 func (s *session) origin() *nodepb.Origin {
-	return &nodepb.Origin{Conn: s.conn, User: s.user, Device: s.device, Session: s.number}
+	if o := s.from; o == nil || o.GetSession() != s.number || o.GetDevice() != s.device || o.GetUser() != s.user {
+		s.from = &nodepb.Origin{Conn: s.conn, User: s.user, Device: s.device, Session: s.number}
+	}
+	return s.from
 }
 
 // activity is the part of a session that an idle one does not need.
