@@ -10,8 +10,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/rookery-im/rookery/e2e/history"
 )
 
 // The clock of the node is set a day forward and back, and a day back and
@@ -65,12 +63,12 @@ func TestClockIsSet(t *testing.T) {
 			if !slices.Equal(got, kept) {
 				t.Fatalf("round %d, clock set to %v: %d of %d messages wait: %v, not %v", round, offset, len(got), len(kept), got, kept)
 			}
-			d.judge(fmt.Sprintf("round %d, clock set to %v", round, offset), history.Safety)
+			d.judge(fmt.Sprintf("round %d, clock set to %v", round, offset))
 		}
 	}
 	d.settle()
 	stop()
-	d.judge("at rest", history.Complete)
+	d.judgeAtRest()
 	if said := strings.Count(s.logged(), "the wall clock leapt"); said < rounds {
 		t.Errorf("the node noticed %d leaps", said)
 	}

@@ -21,7 +21,6 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/rookery-im/rookery/e2e/faultfs"
-	"github.com/rookery-im/rookery/e2e/history"
 )
 
 // A disk that is full, or fails, for a while: the node refuses, stays up, says so
@@ -62,16 +61,16 @@ func TestDiskFails(t *testing.T) {
 				}
 				d.server.waitReady()
 				d.talkUntil("something is sent again", d.more(&d.count.sents))
-				d.judge(fmt.Sprintf("round %d", round), history.Safety)
+				d.judge(fmt.Sprintf("round %d", round))
 				d.life(round) // and a checkpoint, or several
 				d.server.kill()
 				disk.cut(faultfs.Some)
 				d.server.restart()
-				d.judge(fmt.Sprintf("cut %d", round), history.Safety)
+				d.judge(fmt.Sprintf("cut %d", round))
 			}
 			d.settle()
 			stop()
-			d.judge("at rest", history.Complete)
+			d.judgeAtRest()
 		})
 	}
 }
@@ -151,10 +150,10 @@ func TestSlowDisk(t *testing.T) {
 		t.Errorf("a ping waited %v for the disk", worst)
 	}
 	t.Logf("the slowest of all pings took %v", worst)
-	d.judge("slow", history.Safety)
+	d.judge("slow")
 	d.settle()
 	stop()
-	d.judge("at rest", history.Complete)
+	d.judgeAtRest()
 }
 
 // pingsWhile says how long the slowest ping took while f ran.
@@ -219,10 +218,10 @@ func TestPausedProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.talkUntil("something is sent again", d.more(&d.count.sents))
-	d.judge("after the pause", history.Safety)
+	d.judge("after the pause")
 	d.settle()
 	stop()
-	d.judge("at rest", history.Complete)
+	d.judgeAtRest()
 }
 
 // One flipped bit, or a file cut short, anywhere: the node names it and does not

@@ -200,6 +200,7 @@ func (p *phone) hear(f *frame) error {
 		p.count.welcomes.Add(1)
 	case f.Drained != nil:
 		p.drained = true
+		p.seen.Add(history.Drained{Device: p.me, Conn: p.conns})
 	case f.Sent != nil:
 		p.answered(f.Sent.ID)
 		p.seen.Add(history.Sent{Device: p.me, ID: f.Sent.ID, To: f.Sent.Conversation.User, Order: f.Sent.Order, Time: f.Sent.Time, Duplicate: f.Sent.Duplicate})

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/rookery-im/rookery/e2e/faultfs"
-	"github.com/rookery-im/rookery/e2e/history"
 )
 
 // The power is cut again and again while devices talk: of what the node wrote
@@ -26,11 +25,11 @@ func TestPowerCuts(t *testing.T) {
 		d.server.kill()
 		disk.cut([]faultfs.Keep{faultfs.Nothing, faultfs.Some, faultfs.Some, faultfs.Some}[d.rng.IntN(4)])
 		d.server.restart()
-		d.judge(fmt.Sprintf("cut %d", round), history.Safety)
+		d.judge(fmt.Sprintf("cut %d", round))
 	}
 	d.settle()
 	stop()
-	d.judge("at rest", history.Complete)
+	d.judgeAtRest()
 	d.report(cuts)
 }
 

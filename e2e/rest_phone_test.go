@@ -130,7 +130,10 @@ func (p *restPhone) talk(ctx context.Context) error {
 			for i := range s.frames {
 				p.hear(&s.frames[i])
 			}
-			p.end = p.end || s.end
+			if s.end && !p.end {
+				p.end = true
+				p.seen.Add(history.Drained{Device: p.me, Conn: p.conns})
+			}
 		case <-p.nudge:
 		case <-tick.C:
 		case err := <-failed:

@@ -7,23 +7,25 @@ import (
 	"slices"
 )
 
-// Safety returns every promise that the events break, whatever may still
-// follow them. devices are all devices of all users, linked before the first
-// event.
-func Safety(devices []Device, events []Event) []error {
-	j := newJudge(devices)
-	j.hear(events)
-	return j.faults
+// Hear takes the events that follow those heard before, and returns every
+// promise that is broken by now, whatever may still follow.
+func (j *Judge) Hear(events []Event) []error {
+	for _, e := range events {
+		j.hear(e)
+		j.at++
+	}
+	return slices.Clone(j.faults)
 }
 
-// Complete returns Safety's faults, and what is missing now that everything
-// has come to rest: every outbox empty, every device connected and drained,
-// everything acked and read, every receipt awaited.
-func Complete(devices []Device, events []Event) []error {
-	j := newJudge(devices)
-	j.hear(events)
+// Rest returns the promises broken, and what is missing now that everything has
+// come to rest: every outbox empty, every device connected and drained,
+// everything acked and read, every receipt awaited. More may be heard after it.
+func (j *Judge) Rest() []error {
+	broken := len(j.faults)
 	j.complete()
-	return j.faults
+	all := slices.Clone(j.faults)
+	j.faults = j.faults[:broken]
+	return all
 }
 
 // direction is what one user sends another.
@@ -37,44 +39,59 @@ type message struct {
 	position    int // among all first attempts of all devices
 	attempts    int
 	refusals    int
+	over        bool   // refused for good
 	known, sent bool   // known: order and time are, from a sent or a delivery
+	before      bool   // known before the newest attempt
 	order, time uint64 // as first seen
 	after       uint64 // highest time delivered to the sending device before the first attempt
 	seqs        map[string]uint64
 	acked       map[string]bool // users of whom a device acked it
 	delivered   map[Device]Delivered
+	stored      map[string]int // users in whose mailbox it is known to be, and since which event
 }
 
 // mark is the state of one device.
 type mark struct {
 	conn     int
+	began    int    // the event this connection began with
 	floor    uint64 // where this connection began: hello.acked, or the like
 	durable  uint64 // an ack up to there was answered
 	last     uint64 // highest seq on this connection
 	first    uint64 // highest seq delivered for the first time
 	seen     map[uint64]*message
 	unacked  []*message // delivered, not acked yet
+	waiting  []*message // stored for this device, not acked yet
 	time     uint64     // highest time delivered
 	order    map[direction]uint64
 	receipts map[string]Receipt
 }
 
-type judge struct {
+// lane is what one device sends one user.
+type lane struct {
+	by Device
+	to string
+}
+
+// Judge hears what devices do and learn, and says which promises are broken.
+type Judge struct {
 	devices  []Device
 	at       int
 	faults   []error
 	messages map[string]*message
-	inOrder  []*message // by first attempt
+	inOrder  []*message          // by first attempt
+	lanes    map[lane][]*message // likewise, those that are known
 	marks    map[Device]*mark
 	seqs     map[string]map[uint64]string // user -> seq -> id
 	byOrder  map[direction]map[uint64]*message
 	read     map[Device]map[string]uint64 // device -> peer -> order
 }
 
-func newJudge(devices []Device) *judge {
-	j := &judge{
+// NewJudge is one for all devices of all users, linked before the first event.
+func NewJudge(devices []Device) *Judge {
+	j := &Judge{
 		devices:  devices,
 		messages: map[string]*message{},
+		lanes:    map[lane][]*message{},
 		marks:    map[Device]*mark{},
 		seqs:     map[string]map[uint64]string{},
 		byOrder:  map[direction]map[uint64]*message{},
@@ -88,57 +105,84 @@ func newJudge(devices []Device) *judge {
 	return j
 }
 
-// hear walks the events, then judges what they say together.
-func (j *judge) hear(events []Event) {
-	for at, e := range events {
-		j.at = at
-		switch e := e.(type) {
-		case Connecting:
-			j.connecting(e)
-		case Resuming:
-			m := j.marks[e.Device]
-			m.conn, m.floor, m.last = e.Conn, max(e.After, m.durable), max(e.After, m.durable)
-		case Sending:
-			j.sending(e)
-		case Sent:
-			j.sent(e)
-		case Refused:
-			j.message(e.ID).refusals++
-		case Delivered:
-			j.delivered(e)
-		case Acking:
-			j.acking(e.Device, e.Seq)
-		case Acked:
-			j.marks[e.Device].durable = max(j.marks[e.Device].durable, e.Seq)
-		case Reading:
-			j.reading(e)
-		case Receipt:
-			j.receipt(e)
-		}
+func (j *Judge) hear(e Event) {
+	switch e := e.(type) {
+	case Connecting:
+		j.begin(e.Device, e.Conn, e.Acked)
+		j.acking(e.Device, e.Acked)
+	case Resuming:
+		j.begin(e.Device, e.Conn, max(e.After, j.marks[e.Device].durable))
+	case Drained:
+		j.drained(e)
+	case Sending:
+		j.sending(e)
+	case Sent:
+		j.sent(e)
+	case Refused:
+		j.message(e.ID).refusals++
+		j.message(e.ID).over = !e.Retryable
+	case Delivered:
+		j.delivered(e)
+	case Acking:
+		j.acking(e.Device, e.Seq)
+	case Acked:
+		j.marks[e.Device].durable = max(j.marks[e.Device].durable, e.Seq)
+	case Reading:
+		j.reading(e)
+	case Receipt:
+		j.receipt(e)
 	}
-	j.orders()
 }
 
-func (j *judge) fault(format string, args ...any) {
+func (j *Judge) fault(format string, args ...any) {
 	j.faults = append(j.faults, fmt.Errorf("event %d: %s", j.at, fmt.Sprintf(format, args...)))
 }
 
-func (j *judge) message(id string) *message {
+func (j *Judge) message(id string) *message {
 	m := j.messages[id]
 	if m == nil {
-		m = &message{id: id, seqs: map[string]uint64{}, acked: map[string]bool{}, delivered: map[Device]Delivered{}}
+		m = &message{id: id, seqs: map[string]uint64{}, acked: map[string]bool{}, delivered: map[Device]Delivered{}, stored: map[string]int{}}
 		j.messages[id] = m
 	}
 	return m
 }
 
-func (j *judge) connecting(e Connecting) {
-	m := j.marks[e.Device]
-	m.conn, m.floor, m.last = e.Conn, e.Acked, e.Acked
-	j.acking(e.Device, e.Acked)
+func (j *Judge) begin(d Device, conn int, floor uint64) {
+	m := j.marks[d]
+	m.conn, m.began, m.floor, m.last = conn, j.at, floor, floor
 }
 
-func (j *judge) sending(e Sending) {
+// store: the message is known to be in the user's mailbox.
+func (j *Judge) store(m *message, user string) {
+	if _, ok := m.stored[user]; ok {
+		return
+	}
+	m.stored[user] = j.at
+	for _, d := range j.devices {
+		if d.User == user && d != m.by {
+			j.marks[d].waiting = append(j.marks[d].waiting, m)
+		}
+	}
+}
+
+// drained: the device has been sent, on this connection, all that was stored for
+// it when the connection began.
+func (j *Judge) drained(e Drained) {
+	mk := j.marks[e.Device]
+	if e.Conn != mk.conn {
+		j.fault("%s: drained on connection %d while %d is the newest", e.Device, e.Conn, mk.conn)
+	}
+	for _, m := range mk.waiting {
+		if m.stored[e.Device.User] >= mk.began || m.delivered[e.Device].Conn == mk.conn {
+			continue
+		}
+		if seq, ok := m.seqs[e.Device.User]; !ok || seq > mk.floor {
+			j.fault("%s: drained without %s from %s, order %d, which was stored before and never acked", e.Device, m.id, m.by, m.order)
+		}
+	}
+}
+
+func (j *Judge) sending(e Sending) {
 	m := j.message(e.ID)
 	if m.attempts == 0 {
 		m.by, m.to, m.payload = e.Device, e.To, e.Payload
@@ -146,10 +190,11 @@ func (j *judge) sending(e Sending) {
 		j.inOrder = append(j.inOrder, m)
 	}
 	m.attempts++
+	m.before = m.known
 }
 
 // settle compares an order and time with what was said of the id before.
-func (j *judge) settle(m *message, order, time uint64) {
+func (j *Judge) settle(m *message, order, time uint64) {
 	if !m.known {
 		m.known, m.order, m.time = true, order, time
 		dir := direction{m.by.User, m.to}
@@ -163,6 +208,8 @@ func (j *judge) settle(m *message, order, time uint64) {
 		if time <= m.after {
 			j.fault("%s has time %d, not later than %d, which its sender had been delivered before", m.id, time, m.after)
 		}
+		j.inLane(m)
+		j.inTime(dir, m)
 		return
 	}
 	if order != m.order || time != m.time {
@@ -170,23 +217,29 @@ func (j *judge) settle(m *message, order, time uint64) {
 	}
 }
 
-func (j *judge) sent(e Sent) {
+func (j *Judge) sent(e Sent) {
 	m := j.message(e.ID)
 	if m.attempts == 0 {
 		j.fault("sent for %s, which nobody sent", e.ID)
 		return
 	}
-	if m.sent && !e.Duplicate {
+	switch {
+	case m.sent && !e.Duplicate:
 		j.fault("%s was accepted again: a second sent that is not a duplicate", e.ID)
+	case m.before && !e.Duplicate:
+		j.fault("%s was accepted again: it had been delivered before this attempt, and its sent is not a duplicate", e.ID)
+	case e.Duplicate && m.attempts == 1:
+		j.fault("%s is said to be a duplicate at its first attempt", e.ID)
 	}
 	if e.To != m.to {
 		j.fault("sent for %s names conversation %s, it was sent to %s", e.ID, e.To, m.to)
 	}
 	j.settle(m, e.Order, e.Time)
 	m.sent = true
+	j.store(m, m.to)
 }
 
-func (j *judge) delivered(e Delivered) {
+func (j *Judge) delivered(e Delivered) {
 	mk := j.marks[e.Device]
 	j.advance(e.Device, e.Conn, e.Seq, "deliver")
 	m := j.messages[e.ID]
@@ -212,7 +265,7 @@ func (j *judge) delivered(e Delivered) {
 }
 
 // advance checks a seq against what this connection had before.
-func (j *judge) advance(d Device, conn int, seq uint64, what string) {
+func (j *Judge) advance(d Device, conn int, seq uint64, what string) {
 	mk := j.marks[d]
 	switch {
 	case conn != mk.conn:
@@ -228,7 +281,7 @@ func (j *judge) advance(d Device, conn int, seq uint64, what string) {
 }
 
 // consistent compares a delivery with the send.
-func (j *judge) consistent(m *message, e Delivered) {
+func (j *Judge) consistent(m *message, e Delivered) {
 	peer := m.by.User
 	if e.Device.User == m.by.User {
 		peer = m.to
@@ -249,7 +302,7 @@ func (j *judge) consistent(m *message, e Delivered) {
 	}
 }
 
-func (j *judge) firstDelivery(mk *mark, m *message, e Delivered) {
+func (j *Judge) firstDelivery(mk *mark, m *message, e Delivered) {
 	if e.Seq <= mk.first {
 		j.fault("%s got %s with seq %d for the first time, after seq %d", e.Device, m.id, e.Seq, mk.first)
 	}
@@ -260,6 +313,7 @@ func (j *judge) firstDelivery(mk *mark, m *message, e Delivered) {
 		j.fault("%s has seq %d on %s, %d on another device of %s", m.id, e.Seq, e.Device, before, user)
 	}
 	m.seqs[user] = e.Seq
+	j.store(m, user)
 	if before, ok := j.seqs[user][e.Seq]; ok && before != m.id {
 		j.fault("seq %d of %s is %s and %s", e.Seq, user, before, m.id)
 	}
@@ -275,7 +329,7 @@ func (j *judge) firstDelivery(mk *mark, m *message, e Delivered) {
 }
 
 // acking: an ack, or a hello.acked, is about to say that d has stored seq.
-func (j *judge) acking(d Device, seq uint64) {
+func (j *Judge) acking(d Device, seq uint64) {
 	mk := j.marks[d]
 	kept := mk.unacked[:0]
 	for _, m := range mk.unacked {
@@ -286,15 +340,19 @@ func (j *judge) acking(d Device, seq uint64) {
 		}
 	}
 	mk.unacked = kept
+	mk.waiting = slices.DeleteFunc(mk.waiting, func(m *message) bool {
+		had, ok := m.delivered[d]
+		return ok && had.Seq <= seq
+	})
 }
 
-func (j *judge) reading(e Reading) {
+func (j *Judge) reading(e Reading) {
 	j.read[e.Device][e.Peer] = max(j.read[e.Device][e.Peer], e.Order)
 }
 
 // readBy is the highest order of the conversation with peer that a device of
 // user, other than except, said it had read.
-func (j *judge) readBy(user, peer string, except Device) uint64 {
+func (j *Judge) readBy(user, peer string, except Device) uint64 {
 	var highest uint64
 	for _, d := range j.devices {
 		if d.User == user && d != except {
@@ -304,7 +362,7 @@ func (j *judge) readBy(user, peer string, except Device) uint64 {
 	return highest
 }
 
-func (j *judge) receipt(e Receipt) {
+func (j *Judge) receipt(e Receipt) {
 	j.advance(e.Device, e.Conn, e.Seq, "receipt")
 	mk := j.marks[e.Device]
 	key := e.Peer + " by " + e.By
@@ -336,38 +394,38 @@ func (j *judge) receipt(e Receipt) {
 	}
 }
 
-// orders judges what all events together say of order and time.
-func (j *judge) orders() {
-	type lane struct {
-		by Device
-		to string
-	}
-	last := map[lane]*message{}
-	for _, m := range j.inOrder { // first in, first out per sending device
-		if !m.known {
-			continue
+// inLane judges first in, first out per sending device, now that the order of
+// one more message is known.
+func (j *Judge) inLane(m *message) {
+	l := lane{m.by, m.to}
+	known := j.lanes[l]
+	at, _ := slices.BinarySearchFunc(known, m, func(a, b *message) int { return cmp.Compare(a.position, b.position) })
+	known = slices.Insert(known, at, m)
+	j.lanes[l] = known
+	for i := max(at, 1); i <= at+1 && i < len(known); i++ {
+		if p, n := known[i-1], known[i]; p.order > n.order {
+			j.fault("%s sent %s before %s to %s, but their orders are %d and %d", m.by, p.id, n.id, m.to, p.order, n.order)
 		}
-		l := lane{m.by, m.to}
-		if p := last[l]; p != nil && p.order > m.order {
-			j.fault("%s sent %s before %s to %s, but their orders are %d and %d", m.by, p.id, m.id, m.to, p.order, m.order)
-		}
-		last[l] = m
 	}
-	for dir, byOrder := range j.byOrder {
-		var previous uint64
-		for _, o := range slices.Sorted(maps.Keys(byOrder)) {
-			if m := byOrder[o]; m.time <= previous {
-				j.fault("time of order %d from %s to %s is %d, not later than %d of the one before", o, dir.from, dir.to, m.time, previous)
-			} else {
-				previous = m.time
-			}
+}
+
+// inTime judges that time rises with order. There is no gap at rest, so that
+// each has been compared with its neighbours by then.
+func (j *Judge) inTime(dir direction, m *message) {
+	for _, o := range []uint64{m.order, m.order + 1} {
+		p, n := j.byOrder[dir][o-1], j.byOrder[dir][o]
+		if p != nil && n != nil && n.time <= p.time {
+			j.fault("time of order %d from %s to %s is %d, not later than %d of the one before", o, dir.from, dir.to, n.time, p.time)
 		}
 	}
 }
 
 // complete judges what must have happened once all is at rest.
-func (j *judge) complete() {
+func (j *Judge) complete() {
 	for _, m := range j.inOrder {
+		if m.over {
+			continue
+		}
 		if !m.sent {
 			j.fault("%s was never answered with sent", m.id)
 			continue

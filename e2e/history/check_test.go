@@ -49,16 +49,44 @@ func sound() []Event {
 		Acking{a1, 5}, // 32
 		Receipt{b1, 2, 9, "alice", "alice", 1, 0}, // 33
 		Receipt{b2, 1, 9, "alice", "alice", 1, 0}, // 34
+		Drained{a1, 2}, Drained{a2, 2}, Drained{b1, 2}, Drained{b2, 1}, // 35..38
 	}
 }
 
+// later goes on: two devices come back, one with less than it acked, the other
+// with more, and each is told that nothing else waits for it.
+func later() []Event {
+	return then(
+		Connecting{a1, 3, 4}, Drained{a1, 3},
+		Resuming{b2, 2, 9}, Drained{b2, 2},
+		Sending{a1, "m1", "bob", "one"}, Sent{a1, "m1", "bob", 1, 100, true},
+		Sending{b1, "m0", "alice", ""}, Refused{b1, "m0", "payload_too_large", false},
+		Sending{b1, "m4", "alice", "no"}, Refused{b1, "m4", "unavailable", true},
+		Sending{b1, "m4", "alice", "no"}, Sent{b1, "m4", "alice", 2, 130, false},
+		Delivered{a1, 3, 6, "m4", b1, "bob", 2, 130, "no"}, Delivered{a2, 2, 6, "m4", b1, "bob", 2, 130, "no"},
+		Delivered{b2, 2, 10, "m4", b1, "alice", 2, 130, "no"},
+		Acking{a1, 6}, Receipt{b1, 2, 11, "alice", "alice", 2, 0}, Receipt{b2, 2, 11, "alice", "alice", 2, 0},
+	)
+}
+
+// complete judges events as of a history at rest.
+func complete(events []Event) []error {
+	j := NewJudge(all)
+	j.Hear(events)
+	return j.Rest()
+}
+
 func TestSoundHistory(t *testing.T) {
-	for _, fault := range Complete(all, sound()) {
-		t.Error(fault)
-	}
-	for n := range sound() { // whatever has happened so far breaks nothing either
-		if faults := Safety(all, sound()[:n]); len(faults) > 0 {
-			t.Fatalf("after %d events: %v", n, faults)
+	for _, events := range [][]Event{sound(), later()} {
+		j := NewJudge(all)
+		for n := range events { // whatever has happened so far breaks nothing either
+			j.Rest()
+			if faults := j.Hear(events[n : n+1]); len(faults) > 0 {
+				t.Fatalf("after %d events: %v", n, faults)
+			}
+		}
+		for _, fault := range j.Rest() {
+			t.Error(fault)
 		}
 	}
 }
@@ -83,6 +111,8 @@ func TestBrokenHistories(t *testing.T) {
 		{"never answered", with(28), "never answered"},
 		{"accepted twice", with(15, Sent{a1, "m2", "bob", 3, 110, false}, Sent{a1, "m2", "bob", 4, 115, false}), "accepted again"},
 		{"accepted twice, said to be a duplicate", then(Sending{a1, "m2", "bob", "two"}, Sent{a1, "m2", "bob", 3, 130, true}), "before it had 2 and 110"},
+		{"accepted again, though it had been delivered", with(14, Delivered{b1, 2, 6, "m2", a1, "alice", 2, 110, "two"}, Sending{a1, "m2", "bob", "two"}, Sent{a1, "m2", "bob", 2, 110, false}), "it had been delivered before this attempt"},
+		{"a duplicate of nothing", with(5, Sent{a1, "m1", "bob", 1, 100, true}), "a duplicate at its first attempt"},
 		{"another time for a duplicate", then(Sending{a1, "m2", "bob", "two"}, Sent{a1, "m2", "bob", 2, 111, true}), "before it had 2 and 110"},
 		{"stored twice", then(Delivered{b2, 1, 10, "m2", a1, "alice", 2, 110, "two"}), "again, and different"},
 		{"delivered twice on one connection", with(20, sound()[20], sound()[20]), "after 6 on the same connection"},
@@ -109,6 +139,12 @@ func TestBrokenHistories(t *testing.T) {
 		{"refused, and delivered all the same", with(28, Refused{b1, "m3", "unavailable", true}), "every attempt was refused"},
 		{"delivered receipt before the ack", with(7), "early receipt: delivered"},
 		{"read receipt before the read", with(23), "early receipt: bob read"},
+		{"not given again to a device that had not acked it", with(16), "drained without m1"},
+		{"stored, and not among what a device comes back to", then(Connecting{a2, 3, 4}, Drained{a2, 3}), "drained without m3"},
+		{"stored, and not in the stream", then(Resuming{b2, 2, 7}, Drained{b2, 2}), "drained without m3"},
+		{"drained on a connection that was replaced", with(37, Drained{b1, 1}), "while 2 is the newest"},
+		{"overtaken after a refusal", with(9, Sending{a1, "m0", "bob", ""}, Refused{a1, "m0", "unavailable", true}, Sending{a1, "m2", "bob", "two"}, Sending{a1, "m0", "bob", ""}, Sent{a1, "m0", "bob", 3, 130, false}), "sent m0 before m2"},
+		{"refused for good, and a hole left", then(Sending{b1, "m0", "alice", ""}, Refused{b1, "m0", "payload_too_large", false}, Sending{b1, "m4", "alice", "no"}, Sent{b1, "m4", "alice", 3, 130, false}), "hole at 2 of 2"},
 		{"receipt falls", then(Receipt{a1, 2, 8, "bob", "bob", 1, 2}), "fell from"},
 		{"receipt lost", with(25), "last receipt of bob says delivered 1, read 0"},
 		{"receipt of own reading, invented", then(Receipt{a2, 2, 8, "bob", "alice", 0, 1}), "own devices read up to 1"},
@@ -117,7 +153,7 @@ func TestBrokenHistories(t *testing.T) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			var all []string
-			for _, fault := range Complete([]Device{a1, a2, b1, b2}, c.events) {
+			for _, fault := range complete(c.events) {
 				all = append(all, fault.Error())
 			}
 			if got := strings.Join(all, "\n"); !strings.Contains(got, c.want) {

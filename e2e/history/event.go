@@ -32,6 +32,12 @@ type (
 		Conn   int
 		After  uint64
 	}
+	// Drained: all that was stored for the device when this connection began has
+	// been sent, says the server.
+	Drained struct {
+		Device Device
+		Conn   int
+	}
 	// Sending: a send is about to be written, perhaps again.
 	Sending struct {
 		Device  Device
@@ -90,6 +96,7 @@ type (
 
 func (e Connecting) device() Device { return e.Device }
 func (e Resuming) device() Device   { return e.Device }
+func (e Drained) device() Device    { return e.Device }
 func (e Sending) device() Device    { return e.Device }
 func (e Sent) device() Device       { return e.Device }
 func (e Refused) device() Device    { return e.Device }
