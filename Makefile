@@ -9,12 +9,13 @@ ADMIN  ?= 127.0.0.1:9090
 GOLANGCI_VERSION  := v2.15.0
 BUF_VERSION       := v1.75.0
 PROTOC_GEN_GO_VERSION := v1.36.12
+VTPROTO_VERSION   := v0.6.1-0.20250313105119-ba97887b0a25
 BENCHSTAT_VERSION := v0.0.0-20260908200009-22c9c6c9d4da
 
 TOOLS    := $(CURDIR)/bin/tools
 GOLANGCI := $(TOOLS)/golangci-lint-$(GOLANGCI_VERSION)
 # buf finds its plugin by name, so every version of the generators has a folder of its own.
-GENERATORS := $(TOOLS)/buf-$(BUF_VERSION)-$(PROTOC_GEN_GO_VERSION)
+GENERATORS := $(TOOLS)/buf-$(BUF_VERSION)-$(PROTOC_GEN_GO_VERSION)-$(VTPROTO_VERSION)
 
 BENCHSTAT := $(TOOLS)/benchstat-$(BENCHSTAT_VERSION)
 
@@ -67,6 +68,7 @@ lint: vet $(GOLANGCI) ## gofmt, go vet, golangci-lint
 proto: $(GENERATORS) ## lint the schemas and generate their Go code
 	PATH="$(GENERATORS):$$PATH" buf lint
 	PATH="$(GENERATORS):$$PATH" buf generate
+	PATH="$(GENERATORS):$$PATH" buf generate --template buf.gen.store.yaml
 
 .PHONY: docs
 docs: ## write docs/configuration.md from the table of settings
@@ -108,6 +110,7 @@ $(GOLANGCI):
 $(GENERATORS):
 	GOBIN=$@.part go install github.com/bufbuild/buf/cmd/buf@$(BUF_VERSION)
 	GOBIN=$@.part go install google.golang.org/protobuf/cmd/protoc-gen-go@$(PROTOC_GEN_GO_VERSION)
+	GOBIN=$@.part go install github.com/planetscale/vtprotobuf/cmd/protoc-gen-go-vtproto@$(VTPROTO_VERSION)
 	mv $@.part $@
 
 $(BENCHSTAT):

@@ -1,11 +1,14 @@
 package host
 
 import (
+	"encoding/binary"
+	"slices"
+
 	"google.golang.org/protobuf/encoding/protowire"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/rookery-im/rookery/actors/user"
 	"github.com/rookery-im/rookery/internal/limits"
+	"github.com/rookery-im/rookery/persistence/mailbox"
 	storepb "github.com/rookery-im/rookery/proto/rookery/store/v1"
 )
 
@@ -53,31 +56,48 @@ func (b *batch) full() bool {
 }
 
 func (b *batch) add(m *storepb.Mutation) error {
-	b.data = protowire.AppendTag(b.data, batchMutations, protowire.BytesType)
-	b.data = protowire.AppendVarint(b.data, uint64(proto.Size(m)))
-	data, err := proto.MarshalOptions{UseCachedSize: true}.MarshalAppend(b.data, m)
+	before, size := len(b.data), m.SizeVT()
+	b.data = append(b.data, batchMutations<<3|byte(protowire.BytesType))
+	b.data = protowire.AppendVarint(b.data, uint64(size))
+	at := len(b.data)
+	b.data = slices.Grow(b.data, size)[:at+size]
+	_, err := m.MarshalToSizedBufferVTStrict(b.data[at:])
+	if err == nil {
+		// What applying would refuse may not get into the log.
+		_, err = mailbox.ReadMutation(b.data[at:])
+	}
 	if err != nil {
+		b.data = b.data[:before]
 		return err
 	}
-	b.data = data
 	b.count++
 	return nil
 }
 
+// finish makes the entry. The log keeps it, and the batch its own memory, which
+// is as large as it needs to be from the second time on.
 func (b *batch) finish(term, now uint64) []byte {
-	b.data = protowire.AppendTag(b.data, batchTerm, protowire.VarintType)
-	b.data = protowire.AppendVarint(b.data, term)
-	b.data = protowire.AppendTag(b.data, batchNow, protowire.VarintType)
-	b.data = protowire.AppendVarint(b.data, now)
-	return b.data
+	const most = 2 * (1 + binary.MaxVarintLen64)
+	data := append(make([]byte, 0, len(b.data)+most), b.data...)
+	data = protowire.AppendTag(data, batchTerm, protowire.VarintType)
+	data = protowire.AppendVarint(data, term)
+	data = protowire.AppendTag(data, batchNow, protowire.VarintType)
+	return protowire.AppendVarint(data, now)
 }
 
-// reset for reuse; the data was given away.
+// keptBytes is what a batch that is not in use may hold on to.
+const keptBytes = 32 << 10
+
+// reset for reuse.
 func (b *batch) reset(token uint64) *batch {
 	clear(b.effects)
 	clear(b.asks)
 	clear(b.trims)
-	*b = batch{token: token, effects: b.effects[:0], asks: b.asks[:0], marks: b.marks[:0], trims: b.trims[:0]}
+	data := b.data[:0]
+	if cap(data) > keptBytes {
+		data = nil
+	}
+	*b = batch{token: token, data: data, effects: b.effects[:0], asks: b.asks[:0], marks: b.marks[:0], trims: b.trims[:0]}
 	return b
 }
 

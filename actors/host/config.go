@@ -48,8 +48,8 @@ type Raft interface {
 	Read(token uint64) error
 }
 
-// Store holds the rows. It owns the slices that are put; what it hands out is
-// valid during the call.
+// Store holds the rows. What is put and what it hands out is valid during the
+// call.
 type Store interface {
 	mailbox.Writer
 	Get(key []byte) (value []byte, ok bool, err error)

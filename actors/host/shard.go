@@ -5,8 +5,6 @@ import (
 	"log/slog"
 
 	"github.com/asynkron/protoactor-go/actor"
-	"google.golang.org/protobuf/proto"
-
 	"github.com/rookery-im/rookery/actors/user"
 	"github.com/rookery-im/rookery/internal/limits"
 	"github.com/rookery-im/rookery/persistence/mailbox"
@@ -23,6 +21,8 @@ type Shard struct {
 	address *actor.PID // the virtual PID of whom Tell is for
 	props   *actor.Props
 	raft    Raft
+
+	expander *mailbox.Expander
 
 	// State of the replica.
 	failed  error // the store is broken, nothing goes on
@@ -65,7 +65,7 @@ func New(cfg Config) (*Shard, error) {
 		return nil, err
 	}
 	cfg = cfg.withDefaults()
-	s := &Shard{cfg: cfg, log: cfg.Log.With("shard", cfg.Shard), open: &batch{token: 1}}
+	s := &Shard{cfg: cfg, log: cfg.Log.With("shard", cfg.Shard), open: &batch{token: 1}, expander: mailbox.NewExpander(cfg.Space)}
 	s.forget()
 	if err := cfg.System.add(s); err != nil {
 		return nil, err
@@ -142,29 +142,31 @@ func essential(in any) bool {
 // Apply writes the rows of a committed batch. It reads nothing: replayed over
 // rows that are partly ahead it ends in the same rows.
 func (s *Shard) Apply(index, term uint64, data []byte) error {
-	var b storepb.Batch
-	if err := proto.Unmarshal(data, &b); err != nil {
-		return fmt.Errorf("host: shard %d: decode entry %d: %w", s.cfg.Shard, index, err)
+	b, err := mailbox.ReadBatch(data)
+	if err != nil {
+		return fmt.Errorf("host: shard %d: read entry %d: %w", s.cfg.Shard, index, err)
 	}
-	if b.GetTerm() != term {
+	if b.Term != term {
 		s.cfg.Metrics.dropTerm.Inc()
-		s.log.Warn("refused a batch of another term", "index", index, "term", term, "batch", b.GetTerm())
+		s.log.Warn("refused a batch of another term", "index", index, "term", term, "batch", b.Term)
 		return nil
 	}
-	for _, m := range b.GetMutations() {
+	for m := range b.Mutations() {
 		if mutantApplyReads && s.seen(m) {
 			continue
 		}
-		if err := mailbox.Expand(s.cfg.Space, m, s.cfg.Store); err != nil {
-			return fmt.Errorf("host: shard %d: apply entry %d: %w", s.cfg.Shard, index, err)
-		}
+		s.expander.Expand(m, s.cfg.Store)
 	}
 	return nil
 }
 
 // seen is the bug of mutant_applyreads: to take an entry that is in the store
 // as a sign that the rest of its mutation is.
-func (s *Shard) seen(m *storepb.Mutation) bool {
+func (s *Shard) seen(encoded mailbox.Mutation) bool {
+	var m storepb.Mutation
+	if err := m.UnmarshalVT(encoded.Bytes()); err != nil {
+		return false
+	}
 	_, ok, err := s.cfg.Store.Get(s.cfg.Space.Key(m.GetUser(), mailbox.Entry, mailbox.U64(m.GetAccept().GetEntry().GetSeq())...))
 	return m.GetAccept() != nil && ok && err == nil
 }

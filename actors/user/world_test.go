@@ -87,9 +87,7 @@ func (w *world) rowsOf(user string, also ...*storepb.Mutation) userRows {
 		}
 	}
 	for _, mut := range also {
-		if err := mailbox.Expand(space, mut, mapWriter{m, nil, w.fail}); err != nil {
-			w.fail("expand: %v", err)
-		}
+		w.expand(mut, mapWriter{m, nil, w.fail})
 	}
 	var out userRows
 	for k, v := range m {
@@ -120,14 +118,14 @@ func fillWith(b []byte, x byte) {
 	}
 }
 
-// mapWriter is a store, as the host hands it to mailbox.Expand.
+// mapWriter is a store, as the host hands it to a mailbox.Expander.
 type mapWriter struct {
 	rows map[string][]byte
 	ever map[string]bool // nil: do not check
 	fail func(format string, args ...any)
 }
 
-func (w mapWriter) Put(k, v []byte) { w.rows[string(k)] = v }
+func (w mapWriter) Put(k, v []byte) { w.rows[string(k)] = bytes.Clone(v) }
 func (w mapWriter) Delete(k []byte) { delete(w.rows, string(k)) }
 func (w mapWriter) PutNew(k, v []byte) {
 	if w.ever != nil && w.ever[string(k)] {
@@ -136,7 +134,20 @@ func (w mapWriter) PutNew(k, v []byte) {
 	if w.ever != nil {
 		w.ever[string(k)] = true
 	}
-	w.rows[string(k)] = v
+	w.rows[string(k)] = bytes.Clone(v)
+}
+
+// expand a mutation as it would stand in the log.
+func (w *world) expand(m *storepb.Mutation, into mapWriter) {
+	data, err := proto.Marshal(m)
+	if err != nil {
+		w.fail("encode: %v", err)
+	}
+	encoded, err := mailbox.ReadMutation(data)
+	if err != nil {
+		w.fail("expand: %v", err)
+	}
+	mailbox.NewExpander(space).Expand(encoded, into)
 }
 
 func (w *world) state(user string) *State {
@@ -235,9 +246,7 @@ func (w *world) commit() {
 			if !bytes.Equal(b, p.encoded[i]) {
 				w.fail("a mutation of %s changed after its step: %v", p.user, m)
 			}
-			if err := mailbox.Expand(space, m, mapWriter{w.rows, w.ever, w.fail}); err != nil {
-				w.fail("expand: %v", err)
-			}
+			w.expand(m, mapWriter{w.rows, w.ever, w.fail})
 			if w.onMutation != nil {
 				w.onMutation(m)
 			}

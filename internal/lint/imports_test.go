@@ -77,6 +77,7 @@ var confined = []struct {
 	{"github.com/prometheus/client_golang", []string{"transport", "actors/host", "cluster", "persistence/raftlog", "persistence/store", "cmd"}, "shells count; cores return what happened"},
 	{"github.com/prometheus/client_model", []string{"cmd", "transport", "cluster", "persistence", "actors/host"}, "tests read what was counted"},
 	{"github.com/google/uuid", []string{"..."}, "message ids"},
+	{"github.com/planetscale/vtprotobuf", []string{"proto"}, "generated code calls it"},
 	{"google.golang.org/protobuf", []string{"..."}, "the schemas' runtime"},
 	{"go.uber.org/goleak", []string{"..."}, "leak checks of tests"},
 	{"pgregory.net/rapid", []string{"..."}, "property tests"},

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math"
@@ -124,7 +125,7 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// Put stores a row. It takes ownership of both slices.
+// Put stores a row. It copies both slices.
 func (s *Store) Put(key, value []byte) {
 	as := kept
 	if s.vacant {
@@ -152,10 +153,10 @@ func (s *Store) put(key, value []byte, as state) {
 	if len(value) > s.cfg.maxValue() {
 		invariant.Check(false, "store: value of %d bytes", len(value))
 	}
-	s.live.put(view(key), value, as)
+	s.live.put(string(key), bytes.Clone(value), as)
 }
 
-// Delete removes a row, if there is one. It takes ownership of key.
+// Delete removes a row, if there is one. It copies key.
 func (s *Store) Delete(key []byte) {
 	checkKey(key)
 	switch old, ok := s.live.remove(view(key)); {
@@ -163,7 +164,7 @@ func (s *Store) Delete(key []byte) {
 		s.elided++
 	case !ok && s.vacant: // nowhere
 	default:
-		s.live.set(view(key), row{state: dead})
+		s.live.set(string(key), row{state: dead})
 	}
 }
 

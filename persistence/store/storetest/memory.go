@@ -23,7 +23,7 @@ func (m *Memory) Put(key, value []byte) {
 	if m.rows == nil {
 		m.rows = make(map[string][]byte)
 	}
-	m.rows[string(key)] = value
+	m.rows[string(key)] = bytes.Clone(value)
 }
 
 // PutNew is Put.

@@ -74,7 +74,10 @@ func (Profile_Privacy) EnumDescriptor() ([]byte, []int) {
 	return file_rookery_store_v1_store_proto_rawDescGZIP(), []int{24, 0}
 }
 
-// Batch is the data of one Raft entry of a shard.
+// Batch is the data of one Raft entry of a shard. It is never decoded: what is
+// embedded in a mutation becomes a row byte by byte. So a field may not stand
+// twice, nor one that is not named here; a batch with such a field is refused.
+// Fields of a batch and of what is in it have numbers up to 15.
 type Batch struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// term the batch was made in; applying refuses it in an entry of another.
