@@ -1,6 +1,7 @@
 package session
 
 import (
+	"hash/maphash"
 	"math"
 	"time"
 
@@ -21,22 +22,26 @@ type arrivals struct {
 	depth int64 // of the bucket
 
 	// In two generations: when the young one has lasted for the depth of the
-	// bucket, all that stands in the old one is whole.
-	young, old map[owner]int64
+	// bucket, all that stands in the old one is whole. By a hash of the device,
+	// without a pointer: after a storm there are as many as devices. Two that share
+	// one, if there ever are two, share a bucket.
+	young, old map[uint64]int64
+	seed       maphash.Seed
 	turn       int64 // when the young one becomes the old one
 }
 
 func newArrivals(limit Rate) *arrivals {
 	every := max(1, int64(float64(time.Second.Microseconds())/limit.PerSecond))
-	return &arrivals{every: every, depth: every * int64(limit.Burst), young: map[owner]int64{}}
+	return &arrivals{every: every, depth: every * int64(limit.Burst), young: map[uint64]int64{}, seed: maphash.MakeSeed()}
 }
 
 // take counts an arrival, or says how long the device has to wait with it.
 func (a *arrivals) take(of owner, now int64) time.Duration {
 	a.forget(now)
-	whole, known := a.young[of]
+	key := maphash.Comparable(a.seed, of)
+	whole, known := a.young[key]
 	if !known {
-		whole = a.old[of]
+		whole = a.old[key]
 	}
 	whole = max(whole, now) + a.every
 	if wait := whole - now - a.depth; wait > 0 {
@@ -46,7 +51,7 @@ func (a *arrivals) take(of owner, now int64) time.Duration {
 		a.turn = now // the oldest lose their count, which is to their good
 		a.forget(now)
 	}
-	a.young[of] = whole
+	a.young[key] = whole
 	return 0
 }
 
@@ -56,7 +61,7 @@ func (a *arrivals) forget(now int64) {
 	}
 	a.turn = now + a.depth
 	if len(a.young)+len(a.old) > 0 {
-		a.old, a.young = a.young, map[owner]int64{}
+		a.old, a.young = a.young, map[uint64]int64{}
 	}
 }
 

@@ -8,8 +8,9 @@
 //	                                                        │
 //	                       pulling ◀── gap, lag ── live ◀───┘ end of pages
 //
-// Closed ends any of them. What is written to a connection in one round of the
-// loop goes out as one WebSocket message.
+// An attached and live session that nothing happens to sleeps after 2 s, as a
+// record without pointers. Closed ends any of them. What is written to a
+// connection in one round of the loop goes out as one WebSocket message.
 //
 // # Sends
 //

@@ -86,7 +86,7 @@ func TestRestAndHold(t *testing.T) {
 	s.say(strings.Repeat("{\"ping\":{}}\n", 500), strings.Repeat("{\"nope\":{}}\n", 12))
 	s.g.Message(7, 0, []byte(`{"nope":"`+strings.Repeat("x", 400<<10)+`"}`))
 	s.g.Message(7, 0, []byte(`{"nope":"`+strings.Repeat("x", 400<<10)+`"}`))
-	if !s.g.sessions[7].resting {
+	if !s.g.find(7).resting {
 		t.Fatal("it does not rest")
 	}
 	s.trace = nil

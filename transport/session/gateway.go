@@ -84,7 +84,11 @@ type Gateway struct {
 
 	// Owned by the loop.
 	decoder  *frames.Decoder
-	sessions map[uint64]*session
+	sessions map[uint64]*session // that are awake
+	awake    []*session          // the same
+	drowsy   int                 // where lull looks next
+	sweeps   uint32
+	sleepers *sleepers // the others
 	dirty    []*session
 	resting  []*session // not read for a while, see effort
 	// allowances of devices that have sessions, or had one a moment ago.
@@ -125,7 +129,7 @@ func New(cfg Config, conns Conns, users Users, tokens Verifier, now func() time.
 	}
 	return &Gateway{
 		cfg: cfg, conns: conns, users: users, tokens: tokens, now: now, log: log, metrics: m, start: now(),
-		decoder: frames.NewDecoder(), sessions: map[uint64]*session{}, allowances: map[owner]*allowance{},
+		decoder: frames.NewDecoder(), sessions: map[uint64]*session{}, sleepers: newSleepers(), allowances: map[owner]*allowance{},
 		arrivals: newArrivals(cfg.Limits.Hellos),
 	}, nil
 }
@@ -134,7 +138,7 @@ func New(cfg Config, conns Conns, users Users, tokens Verifier, now func() time.
 // connections' to bound how long it may take.
 func (g *Gateway) Opened(conn uint64, enc frames.Encoding, bearer string) {
 	s := &session{conn: conn, enc: enc, bearer: bearer}
-	g.sessions[conn] = s
+	g.wakes(s)
 	g.metrics.Sessions.Inc()
 	if bearer == "" {
 		return
@@ -151,7 +155,7 @@ func (g *Gateway) Opened(conn uint64, enc frames.Encoding, bearer string) {
 // Where it cannot begin, the connection is closed before anything is sent.
 func (g *Gateway) Stream(conn uint64, who Identity, after uint64, heartbeat time.Duration) {
 	s := &session{conn: conn, enc: frames.EventStream, written: after}
-	g.sessions[conn] = s
+	g.wakes(s)
 	g.metrics.Sessions.Inc()
 	g.look()
 	if wait := g.arrivals.take(owner{who.User, who.Device}, g.clock()); wait > 0 {
@@ -164,12 +168,12 @@ func (g *Gateway) Stream(conn uint64, who Identity, after uint64, heartbeat time
 
 // Closed ends the session of a connection.
 func (g *Gateway) Closed(conn uint64) {
-	s := g.sessions[conn]
+	s := g.find(conn)
 	if s == nil {
 		return
 	}
 	g.look()
-	delete(g.sessions, conn)
+	g.parts(s)
 	g.metrics.Sessions.Dec()
 	s.state = closing
 	g.recycle(s)
@@ -187,7 +191,7 @@ func (g *Gateway) Closed(conn uint64) {
 // Message takes one WebSocket message, which came as those of the encoding do.
 // The data is not kept.
 func (g *Gateway) Message(conn uint64, enc frames.Encoding, data []byte) {
-	s := g.sessions[conn]
+	s := g.find(conn)
 	if s == nil || s.ended() {
 		return
 	}
@@ -404,7 +408,7 @@ func (g *Gateway) Sweep() {
 	n := 0
 	for ; n < len(g.open); n++ {
 		d := g.open[n]
-		s := g.sessions[d.conn]
+		s := g.sessions[d.conn] // none of those that sleep has anything open
 		if s == nil || !s.waits(d) {
 			continue
 		}
@@ -419,12 +423,13 @@ func (g *Gateway) Sweep() {
 		g.close(s, CloseUnavailable, reason)
 	}
 	g.open = g.open[:copy(g.open, g.open[n:])]
+	g.lull()
 }
 
 // GoAway announces the end to one connection, and closes it once its sends are
 // decided. Nothing more is read meanwhile.
 func (g *Gateway) GoAway(conn uint64, reconnectAfter time.Duration) {
-	s := g.sessions[conn]
+	s := g.find(conn)
 	if s == nil || s.state == closing {
 		return
 	}
@@ -463,9 +468,12 @@ func (g *Gateway) Leaving() int {
 
 // Connections lists the open ones.
 func (g *Gateway) Connections() []uint64 {
-	out := make([]uint64, 0, len(g.sessions))
+	out := make([]uint64, 0, len(g.sessions)+g.sleepers.records.Len())
 	for conn := range g.sessions {
 		out = append(out, conn)
+	}
+	for r := range g.sleepers.each() {
+		out = append(out, r.conn)
 	}
 	return out
 }

@@ -23,6 +23,7 @@ type scene struct {
 	now     time.Time
 	pending int
 	deaf    bool // no actor takes anything
+	steps   int  // of the test; see nap
 	trace   []string
 	told    []proto.Message
 	users   []string
@@ -113,18 +114,30 @@ func (s *scene) open() { s.g.Opened(7, frames.JSON, "") }
 func (s *scene) openWith(bearer string) {
 	s.g.Opened(7, frames.JSON, bearer)
 	s.g.Flush()
+	s.nap()
 }
 
 // say is the client's: JSON frames.
 func (s *scene) say(lines ...string) {
 	s.g.Message(7, frames.JSON, []byte(strings.Join(lines, "\n")))
 	s.g.Flush()
+	s.nap()
 }
 
 // reply is an actor's.
 func (s *scene) reply(m proto.Message) {
 	s.g.Deliver(7, m)
 	s.g.Flush()
+	s.nap()
+}
+
+// nap has the session sleep after two of three steps, if it may: nobody is to
+// notice.
+func (s *scene) nap() {
+	if s.steps++; s.steps%3 != 0 {
+		s.g.sweeps += drowsy
+		s.g.lull()
+	}
 }
 
 // attach goes through hello to live, with the trace cleared.

@@ -139,17 +139,15 @@ func (g *Gateway) limited(a *activity) *nodepb.Fault {
 // stamp gives the send its numbers and sends it on.
 func (g *Gateway) stamp(s *session, ref uint32, c *chain, n *nodepb.Send, id [16]byte) {
 	a := s.busy
-	a.counter++
-	a.tags++
+	tag := s.next()
 	p := g.spare.pending.take()
-	*p = pending{ref: ref, id: id, peer: n.GetTo(), number: a.counter, previous: c.last, at: g.clock()}
+	*p = pending{ref: ref, id: id, peer: n.GetTo(), number: s.sends, previous: c.last, at: g.clock()}
 	p.read = p.at
 	if g.reading != 0 {
 		p.read = g.reading
 	}
-	n.Origin, n.Tag, n.Number, n.Previous, n.After = s.origin(), a.tags, p.number, p.previous, s.after
+	n.Origin, n.Tag, n.Number, n.Previous, n.After = s.origin(), tag, p.number, p.previous, s.after
 	n.Others = s.others
-	tag := a.tags
 	c.last = p.number
 	c.inFlight++
 	a.pending[tag] = p

@@ -5,6 +5,7 @@ import "github.com/prometheus/client_golang/prometheus"
 // Metrics of a Gateway.
 type Metrics struct {
 	Sessions   prometheus.Gauge
+	Asleep     prometheus.Gauge
 	FramesIn   prometheus.Counter
 	FramesOut  prometheus.Counter
 	Sends      prometheus.Counter
@@ -47,6 +48,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	}
 	m := &Metrics{
 		Sessions:       prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "rookery", Name: "sessions", Help: "Connections with a session, attached or about to."}),
+		Asleep:         prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "rookery", Name: "sessions_asleep", Help: "Those of which only a record is in memory."}),
 		FramesIn:       counter("frames_in_total", "Frames read from clients."),
 		FramesOut:      counter("frames_out_total", "Frames written to clients."),
 		Sends:          counter("sends_total", "Sends read and put to a user's actor."),
@@ -68,6 +70,6 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		Faults: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: "rookery", Name: "faults_total", Help: "Errors sent to clients, by code."}, []string{"code"}),
 	}
-	register(m.Sessions, m.Faults, m.MailboxDepth)
+	register(m.Sessions, m.Asleep, m.Faults, m.MailboxDepth)
 	return m
 }

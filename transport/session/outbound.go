@@ -21,7 +21,7 @@ import (
 // has ended, or for an earlier one of the connection, is dropped: its actor is
 // told of the end by Detach.
 func (g *Gateway) Deliver(conn uint64, msg proto.Message) {
-	s := g.sessions[conn]
+	s := g.find(conn)
 	if s == nil || s.state == closing {
 		return
 	}
@@ -70,7 +70,7 @@ func (g *Gateway) mention(s *session, f *clientpb.ServerFrame) {
 
 // Unknown ends a session because what became of something it asked for is not known.
 func (g *Gateway) Unknown(conn uint64) {
-	if s := g.sessions[conn]; s != nil {
+	if s := g.find(conn); s != nil {
 		g.close(s, CloseUnavailable, "the outcome of a request is not known; reconnect and send again")
 	}
 }
@@ -78,7 +78,7 @@ func (g *Gateway) Unknown(conn uint64) {
 // Lost takes up what a session had with a user's actor and has no longer: its
 // own attachment ends the session, a watch begins again.
 func (g *Gateway) Lost(conn uint64, user string) {
-	s := g.sessions[conn]
+	s := g.find(conn)
 	if s == nil || s.state == closing {
 		return
 	}
@@ -100,6 +100,15 @@ func (g *Gateway) Left(lived func(user string) bool) {
 		if s.user != "" && lived(s.user) {
 			g.Lost(s.conn, s.user)
 		}
+	}
+	lost := map[uint64]string{} // they wake to hear of it
+	for r := range g.sleepers.each() {
+		if user := g.sleepers.user(r); lived(user) {
+			lost[r.conn] = user
+		}
+	}
+	for conn, user := range lost {
+		g.Lost(conn, user)
 	}
 }
 
@@ -173,7 +182,7 @@ func (g *Gateway) pull(s *session) {
 
 // Drained takes up a session whose connection has room again.
 func (g *Gateway) Drained(conn uint64) {
-	if s := g.sessions[conn]; s != nil && s.state == attached && s.stream == lagging {
+	if s := g.find(conn); s != nil && s.state == attached && s.stream == lagging {
 		g.pull(s)
 	}
 }
@@ -329,7 +338,7 @@ func (g *Gateway) devices(s *session, m *nodepb.Devices) {
 	}
 	s.others = m.GetOthers()
 	a := g.activity(s)
-	a.barrier = barrier{epoch: m.GetEpoch(), upTo: a.counter, open: len(a.pending)}
+	a.barrier = barrier{epoch: m.GetEpoch(), upTo: s.sends, open: len(a.pending)}
 	g.confirm(s)
 }
 

@@ -60,6 +60,7 @@ type session struct {
 	device uint32
 	number uint64         // of the session, as the user's actor gave it
 	from   *nodepb.Origin // made of these, see origin
+	sends  uint64         // numbers given to sends
 	ref    uint32         // of hello
 	// heartbeat granted.
 	heartbeat time.Duration
@@ -72,7 +73,10 @@ type session struct {
 	others  []uint32
 
 	out  []byte    // frames to be sent at the end of the round
-	busy *activity // nil for a session that has never sent anything
+	busy *activity // nil for a session that has sent nothing since it woke
+
+	place   int    // in Gateway.awake
+	touched uint32 // the sweep before which something happened
 }
 
 // waits says whether what a deadline is for is still open.
@@ -105,6 +109,15 @@ func (a *activity) oldest(read int64) bool {
 // ended says that nothing the client says counts any more.
 func (s *session) ended() bool { return s.state == closing || s.state == turnedAway }
 
+// next numbers a send; its tag is the lower half, but for what means no send.
+func (s *session) next() (tag uint32) {
+	s.sends++
+	for uint32(s.sends) == helloTag || uint32(s.sends) == heldTag {
+		s.sends++
+	}
+	return uint32(s.sends)
+}
+
 // origin stamps what the session says to actors. Nobody changes it: a change
 // of the session makes another.
 func (s *session) origin() *nodepb.Origin {
@@ -116,8 +129,6 @@ func (s *session) origin() *nodepb.Origin {
 
 // activity is the part of a session that an idle one does not need.
 type activity struct {
-	counter uint64 // numbers given to sends
-	tags    uint32
 	pending map[uint32]*pending
 	chains  map[string]*chain
 	watched map[string]struct{}

@@ -134,7 +134,7 @@ func (s *scene) somethingHappens(rng *rand.Rand) {
 	var m proto.Message
 	switch rng.IntN(10) {
 	case 0, 1, 2:
-		last := s.g.sessions[7]
+		last := s.g.find(7)
 		p := &nodepb.Page{Session: 5, After: seq(), End: rng.IntN(2) == 0}
 		if last != nil {
 			p.After = last.written
@@ -145,7 +145,7 @@ func (s *scene) somethingHappens(rng *rand.Rand) {
 		m = p
 	case 3, 4, 5:
 		previous := seq()
-		if last := s.g.sessions[7]; last != nil && rng.IntN(4) > 0 {
+		if last := s.g.find(7); last != nil && rng.IntN(4) > 0 {
 			previous = last.written
 		}
 		m = &nodepb.Push{Session: 5, Previous: previous, Entry: someEntry(rng, previous+1)}
