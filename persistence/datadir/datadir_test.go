@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 func open(t *testing.T, path string) *Dir {
@@ -52,6 +53,26 @@ func refused(t *testing.T, path string, want error, words ...string) {
 		if !strings.Contains(err.Error(), w) {
 			t.Errorf("%q does not say %q", err, w)
 		}
+	}
+}
+
+// The time of the last run is found again; one that cannot be read is said so.
+func TestSeen(t *testing.T) {
+	d := open(t, used(t))
+	if seen, err := d.Seen(); err != nil || !seen.IsZero() {
+		t.Errorf("before any: %v, %v", seen, err)
+	}
+	at := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	for range 2 {
+		done(t, d.SetSeen(at))
+		if seen, err := d.Seen(); err != nil || !seen.Equal(at) {
+			t.Errorf("%v, %v", seen, err)
+		}
+		at = at.Add(time.Hour)
+	}
+	done(t, os.WriteFile(filepath.Join(d.Path(), "clock"), []byte("noon"), 0o600))
+	if _, err := d.Seen(); !errors.Is(err, ErrDamaged) {
+		t.Errorf("noon: %v", err)
 	}
 }
 

@@ -61,19 +61,24 @@ func readIdentity(dir string) (identity, error) {
 	return id, nil
 }
 
-// writeIdentity replaces the file: after a crash it is the old or the new one.
-func writeIdentity(dir string, id identity) (err error) {
+// writeIdentity replaces the file.
+func writeIdentity(dir string, id identity) error {
 	id.Check = id.check()
 	data, err := json.MarshalIndent(id, "", "  ")
 	if err != nil {
 		return fmt.Errorf("datadir: %w", err)
 	}
+	return replace(dir, identityName, data)
+}
+
+// replace writes a file: after a crash it is the old or the new one.
+func replace(dir, name string, data []byte) (err error) {
 	defer func() {
 		if err != nil {
-			err = fmt.Errorf("datadir: write the %s: %w", identityName, err)
+			err = fmt.Errorf("datadir: write the %s: %w", name, err)
 		}
 	}()
-	path := filepath.Join(dir, identityName)
+	path := filepath.Join(dir, name)
 	tmp := path + ".tmp"
 	if err := os.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err

@@ -34,12 +34,21 @@ func (n *Node) adminMux() *http.ServeMux {
 			say(w, http.StatusServiceUnavailable, map[string]string{"status": "not ready", "reason": err.Error()})
 			return
 		}
-		say(w, http.StatusOK, map[string]string{"status": "ready"})
+		state := map[string]string{"status": "ready"}
+		if warning := n.clock.warning(); warning != "" {
+			state["warning"] = warning
+		}
+		say(w, http.StatusOK, state)
 	})
 	mux.HandleFunc("POST /v1/invites", n.createInvite)
 	mux.HandleFunc("POST /v1/keys", n.rotateKey)
 	mux.HandleFunc("POST /v1/users:bulk", n.createUsers)
 	mux.HandleFunc("GET /v1/about", n.about)
+	mux.HandleFunc("POST /v1/clock:accept", func(w http.ResponseWriter, _ *http.Request) {
+		n.clock.accept()
+		n.keepTime()
+		w.WriteHeader(http.StatusNoContent)
+	})
 	if n.passes != nil {
 		mux.HandleFunc("POST "+standInPath, n.carryStandIns)
 	}

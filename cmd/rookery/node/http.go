@@ -116,6 +116,7 @@ func (n *Node) serve() error {
 		return n.clients.Serve(clients)
 	})
 	go n.housekeep(ctx)
+	n.running.Go(func() { n.keepTimes(ctx) })
 	if n.keys != nil {
 		n.running.Go(func() { n.keys.Run(ctx) })
 	}
@@ -127,6 +128,34 @@ func (n *Node) serveOn(s *http.Server, serve func() error) {
 	if err := serve(); !errors.Is(err, http.ErrServerClosed) && !n.draining.Load() {
 		n.fail(wrap("serve", err))
 		n.conns.Post(func() {})
+	}
+}
+
+// keepTimes keeps the time of day now and then, for the next start to compare
+// its clock with.
+func (n *Node) keepTimes(ctx context.Context) {
+	t := time.NewTicker(keepEvery)
+	defer t.Stop()
+	for {
+		n.keepTime()
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+	}
+}
+
+func (n *Node) keepTime() {
+	if n.clock == nil { // it did not come so far
+		return
+	}
+	n.keeping.Lock()
+	defer n.keeping.Unlock()
+	if seen, ok := n.clock.keep(); ok {
+		if err := n.dir.SetSeen(seen); err != nil {
+			n.cfg.Log.Warn("the time is not kept; the next start compares its clock with an older one", "err", err)
+		}
 	}
 }
 

@@ -71,6 +71,8 @@ type Node struct {
 	stop, done chan struct{}
 	stopOnce   sync.Once
 
+	keeping sync.Mutex // of the time, on disk
+
 	// Owned by the loop.
 	replayed bool
 	healer   healer
@@ -88,7 +90,7 @@ func Start(cfg Config) (*Node, error) {
 		return nil, err
 	}
 	n := &Node{
-		cfg: cfg, registry: prometheus.NewRegistry(), clock: newClock(now(), cfg.Log), shards: map[uint32]*host.Shard{},
+		cfg: cfg, registry: prometheus.NewRegistry(), shards: map[uint32]*host.Shard{},
 		router: &router{}, stop: make(chan struct{}), done: make(chan struct{}),
 	}
 	n.readiness.Store(&readiness{errNotLeading})
@@ -119,6 +121,12 @@ func (n *Node) openData() error {
 	if n.dir, err = datadir.Open(n.cfg.Data); err != nil {
 		return err
 	}
+	seen, err := n.dir.Seen()
+	if err != nil { // what it tells is not worth a node that does not start
+		n.cfg.Log.Warn("the time of the last run is not known: the clock is taken as it is", "err", err)
+	}
+	n.clock = newClock(now(), seen, n.cfg.Log)
+	n.registry.MustRegister(clockMetrics(n.clock)...)
 	missing, presence := raftlog.Create, store.MayCreate
 	if !n.dir.New() {
 		missing, presence = raftlog.Refuse, store.MustExist
@@ -334,6 +342,7 @@ func (n *Node) close() error {
 		n.cancel()
 	}
 	n.running.Wait()
+	n.keepTime()
 	if n.set != nil {
 		n.set.Close()
 	}
