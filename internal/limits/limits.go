@@ -125,3 +125,12 @@ const (
 	LogTail      = 16 << 20  // newest entries kept in memory, all groups
 	LogGroupTail = 4 << 20   // the same, one group
 )
+
+// Links between nodes, each direction of a pair.
+const (
+	PeerFrames = 65_536    // frames that wait to be acknowledged
+	PeerBytes  = 32 << 20  // of their bodies
+	PeerLoose  = 16 << 20  // bytes of messages without a promise that wait to be written
+	PeerBody   = 8 << 20   // one body; an entry of BatchBytes has to fit
+	PeerBatch  = 256 << 10 // written at once, about
+)
