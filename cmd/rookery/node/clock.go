@@ -27,7 +27,7 @@ const (
 // the later, and tokens are judged by the earlier. Messages expire by neither.
 //
 // A start is compared with the time kept by the last run. Behind it, the clock
-// has leapt back, until it has passed that time. Ahead of it, messages wait for
+// has leapt back, until it is within a leap of that time. Ahead of it, messages wait for
 // the grace to be over; tokens expire as the clock says, since a login mends
 // one that was refused too early, and nothing one that was taken too late.
 type clock struct {
@@ -49,7 +49,7 @@ type reading struct {
 // the steady clock is.
 type line struct {
 	from   reading
-	behind time.Time     // that the clock has yet to pass; zero: none
+	behind time.Time     // that the clock has yet to come near; zero: none
 	wait   time.Duration // of the steady clock; nothing expires before
 }
 
@@ -72,7 +72,7 @@ func newClock(read func() reading, seen time.Time, log *slog.Logger) *clock {
 	case seen.IsZero():
 	case gap < -leap:
 		l.from.wall, l.behind = seen, seen
-		log.Error("the wall clock is behind the time of the last run; nothing expires until it has passed that, or is accepted as it is (POST /v1/clock:accept)",
+		log.Error("the wall clock is behind the time of the last run; nothing expires until it is near that, or is accepted as it is (POST /v1/clock:accept)",
 			"clock", r.wall, "kept", seen)
 		c.leaping.Store(true)
 	case gap > leap:
@@ -88,16 +88,16 @@ func newClock(read func() reading, seen time.Time, log *slog.Logger) *clock {
 // until the clock is set back, or accepted as it is.
 func (c *clock) look() (r reading, l *line, leapt time.Duration) {
 	r, l = c.read(), c.line.Load()
-	if !l.behind.IsZero() && !r.wall.Before(l.behind) {
+	if !l.behind.IsZero() && !r.wall.Before(l.behind.Add(-leap)) {
 		// However far ahead it is now: so long the node may have been down.
 		if c.line.CompareAndSwap(l, &line{from: r}) {
 			c.leaping.Store(false)
-			c.log.Info("the wall clock has passed the time of the last run", "kept", l.behind)
+			c.log.Info("the wall clock is not behind the time of the last run any more", "kept", l.behind)
 		}
 		l = c.line.Load()
 	}
 	drift := r.wall.Sub(l.from.wall) - (r.steady - l.from.steady)
-	leaping := drift > leap || drift < -leap || !l.behind.IsZero()
+	leaping := drift > leap || drift < -leap
 	if c.leaping.Swap(leaping) != leaping {
 		if leaping {
 			c.log.Error("the wall clock leapt; nothing expires by that until it is back, or is accepted as it is (POST /v1/clock:accept)", "by", drift)
@@ -185,7 +185,7 @@ func (c *clock) warning() string {
 	r, l, leapt := c.look()
 	switch {
 	case !l.behind.IsZero():
-		return fmt.Sprintf("the clock is behind the time of the last run (%s): nothing expires until it has passed that, or POST /v1/clock:accept", l.behind.UTC().Format(time.RFC3339))
+		return fmt.Sprintf("the clock is behind the time of the last run (%s): nothing expires until it is near that, or POST /v1/clock:accept", l.behind.UTC().Format(time.RFC3339))
 	case leapt != 0:
 		return fmt.Sprintf("the clock leapt by %v: nothing expires until it is back, or POST /v1/clock:accept", leapt.Round(time.Second))
 	case r.steady < l.wait:

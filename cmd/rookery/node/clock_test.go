@@ -84,8 +84,8 @@ func TestClockAtStart(t *testing.T) {
 		"a day behind": {-day, []step{
 			{what: "at once", stamp: day},
 			{what: "an hour later", passes: hour, stamp: day},
-			{what: "set to almost then", set: day - 2*hour, stamp: 2 * hour},
-			{what: "it passes the last run", passes: hour, expires: true},
+			{what: "set to almost then", set: day - 3*hour, stamp: 3 * hour},
+			{what: "it comes near the last run", passes: hour, expires: true},
 			{what: "and is watched from then on", set: -day, stamp: day, kept: day},
 		}},
 		"a day behind, and set right after three days": {-day, []step{
