@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"runtime/pprof"
 	"time"
 
 	"github.com/rookery-im/rookery/bench/hostile"
@@ -91,7 +92,7 @@ func Run(ctx context.Context, p Program, args []string) error {
 	if err != nil {
 		return err
 	}
-	return o.measure(ctx, p, s)
+	return o.profiled(func() error { return o.measure(ctx, p, s) })
 }
 
 // options are the flags that all scenarios share.
@@ -112,6 +113,7 @@ type options struct {
 	atOnce      int
 	seed        uint64
 	probe       time.Duration
+	profile     string
 }
 
 func parse(p Program, s scenario.Scenario, args []string) (*options, error) {
@@ -137,6 +139,7 @@ func parse(p Program, s scenario.Scenario, args []string) (*options, error) {
 	fs.BoolVar(&o.ackEach, "ack-each", false, "ack every message by itself instead of all that came together")
 	fs.IntVar(&o.atOnce, "at-once", 2000, "connections that are being opened at a time")
 	fs.Uint64Var(&o.seed, "seed", 1, "of the order in which users take turns")
+	fs.StringVar(&o.profile, "client-profile", "", "write a CPU profile of this process, which generates the load unless there are several workers, to this file")
 	fs.DurationVar(&o.probe, "disk-probe", 2*time.Second, "how long the disk is probed before and after")
 	s.Flags(fs)
 	fs.Usage = func() {
@@ -167,6 +170,23 @@ func parse(p Program, s scenario.Scenario, args []string) (*options, error) {
 		return nil, &UsageError{err}
 	}
 	return o, nil
+}
+
+// profiled runs f under a profile, where one is wanted.
+func (o *options) profiled(f func() error) (err error) {
+	if o.profile == "" {
+		return f()
+	}
+	file, err := os.Create(o.profile)
+	if err != nil {
+		return fmt.Errorf("bench: %w", err)
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	if err := pprof.StartCPUProfile(file); err != nil {
+		return fmt.Errorf("bench: %w", err)
+	}
+	defer pprof.StopCPUProfile()
+	return f()
 }
 
 // measure runs a scenario as often as asked, and reports.

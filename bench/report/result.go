@@ -52,8 +52,11 @@ type Result struct {
 	RecoverSeconds         float64 `json:"recoverSeconds,omitempty"`
 
 	// saturate
+	Maximum       float64 `json:"maximum,omitempty"`       // messages/s
 	AcceptedShare float64 `json:"acceptedShare,omitempty"` // accepted rate over the maximum
-	P99Ratio      float64 `json:"p99Ratio,omitempty"`      // p99 of the accepted over the p99 at 90 %
+	AcceptedP99Ms float64 `json:"acceptedP99Ms,omitempty"` // of what was accepted past the maximum, see Phase.Accepted
+	P99At90Ms     float64 `json:"p99At90Ms,omitempty"`     // the same at 90 % of the maximum
+	P99Ratio      float64 `json:"p99Ratio,omitempty"`      // the one over the other
 
 	// LostConnections ended unasked; where a scenario has its clients come back,
 	// they did, and sent again what had no answer.
@@ -187,6 +190,16 @@ type Phase struct {
 	// For charts.
 	Series []Second                   `json:"series,omitempty"`
 	Curves map[string][]latency.Point `json:"curves,omitempty"`
+}
+
+// Accepted is how long what was accepted waited for that: since it was to be sent,
+// or, where it had been refused, since it was said again. To be refused is an
+// answer, and how long the client then waits is its own choice.
+func (p *Phase) Accepted() *latency.Quantiles {
+	if p.AttemptMs != nil {
+		return p.AttemptMs
+	}
+	return p.SentMs
 }
 
 // Second is one of a phase, warm-up and settling included: At is negative

@@ -64,7 +64,7 @@ func (o *Offline) Run(ctx context.Context, env *Env) (_ *report.Result, err erro
 	}
 	r.Phases = append(r.Phases, stored)
 	r.StoreRate, r.ServerCPUPerMillion, r.ClientCPUPerMillion = stored.Rate, stored.ServerCPUPerMillion, stored.ClientCPUPerMillion
-	r.SentMs = stored.SentMs
+	r.SentMs, r.BytesWrittenPerMessage = stored.SentMs, stored.BytesWrittenPerMessage
 	if o.Kill {
 		if r.RecoverSeconds, err = w.crash(ctx); err != nil {
 			return nil, err

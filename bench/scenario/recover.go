@@ -95,6 +95,9 @@ func (c *Recover) Run(ctx context.Context, env *Env) (_ *report.Result, err erro
 	}
 	r.Phases = append(r.Phases, drained)
 	r.StoreRate, r.DrainRate = stored.Rate, drained.Rate
+	r.ServerCPUPerMillion, r.ClientCPUPerMillion = stored.ServerCPUPerMillion, stored.ClientCPUPerMillion
+	r.SentMs, r.BytesWrittenPerMessage = stored.SentMs, stored.BytesWrittenPerMessage
+	worst(r)
 	if err := w.settle(ctx, "drained", time.Minute); err != nil {
 		return nil, err
 	}

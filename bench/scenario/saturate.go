@@ -92,9 +92,9 @@ func (s *Saturate) Run(ctx context.Context, env *Env) (_ *report.Result, err err
 	}
 	r.Rate, r.ServerCPUPerMillion, r.ClientCPUPerMillion = over.Rate, over.ServerCPUPerMillion, over.ClientCPUPerMillion
 	r.SentMs, r.DeliverMs, r.ReceiptMs = over.SentMs, over.DeliverMs, over.ReceiptMs
-	r.AcceptedShare, r.RecoverSeconds = over.Rate/maximum, over.SettleSeconds
-	if over.SentMs != nil && before.SentMs != nil && before.SentMs.P99 > 0 {
-		r.P99Ratio = over.SentMs.P99 / before.SentMs.P99
+	r.Maximum, r.AcceptedShare, r.RecoverSeconds = maximum, over.Rate/maximum, over.SettleSeconds
+	if o, b := over.Accepted(), before.Accepted(); o != nil && b != nil && b.P99 > 0 {
+		r.AcceptedP99Ms, r.P99At90Ms, r.P99Ratio = o.P99, b.P99, o.P99/b.P99
 	}
 	if after.Rate < offeredBound*shareAfter*maximum {
 		r.Note("after the overload half of the maximum is not done: %.0f of %.0f a second", after.Rate, shareAfter*maximum)
