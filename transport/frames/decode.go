@@ -25,11 +25,11 @@ func (e *MalformedError) Error() string { return "malformed message: " + e.Reaso
 // frame are used again for the next one.
 type Decoder struct {
 	scratch scratch
-	names   known
+	known   known
 }
 
 // NewDecoder makes a Decoder.
-func NewDecoder() *Decoder { return &Decoder{names: known{seed: maphash.MakeSeed()}} }
+func NewDecoder() *Decoder { return &Decoder{known: known{seed: maphash.MakeSeed()}} }
 
 // Decode reads the frames of one WebSocket message and hands each to fn as it
 // goes. Where a frame breaks the schema, fn gets the fault, and a frame that
@@ -46,7 +46,7 @@ func (d *Decoder) Decode(enc Encoding, data []byte, fn func(*clientpb.ClientFram
 	if enc == Protobuf {
 		return d.decodeProtobuf(data, fn)
 	}
-	return decodeJSON(data, fn)
+	return d.decodeJSON(data, fn)
 }
 
 var errTooMany = &MalformedError{Reason: fmt.Sprintf("more than %d frames in one message", limits.FrameCount)}
@@ -87,7 +87,7 @@ func (d *Decoder) protobufFrame(body []byte) (*clientpb.ClientFrame, *nodepb.Fau
 	return f, emptyFrame(f), nil
 }
 
-func decodeJSON(data []byte, fn func(*clientpb.ClientFrame, *nodepb.Fault) error) error {
+func (d *Decoder) decodeJSON(data []byte, fn func(*clientpb.ClientFrame, *nodepb.Fault) error) error {
 	for count := 0; len(data) > 0; {
 		line, rest, _ := bytes.Cut(data, []byte{'\n'})
 		data = rest
@@ -97,21 +97,30 @@ func decodeJSON(data []byte, fn func(*clientpb.ClientFrame, *nodepb.Fault) error
 		if count++; count > limits.FrameCount {
 			return errTooMany
 		}
-		f := new(clientpb.ClientFrame)
-		broken, err := UnmarshalJSON(line, f, "")
+		f, broken, err := d.jsonFrame(line)
 		if err != nil {
-			return &MalformedError{Reason: "a frame is " + err.Error()}
-		}
-		if broken != nil {
-			f = jsonStub(line)
-		} else {
-			broken = emptyFrame(f)
+			return err
 		}
 		if err := fn(f, broken); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (d *Decoder) jsonFrame(line []byte) (*clientpb.ClientFrame, *nodepb.Fault, error) {
+	if f, ok := d.readJSON(line); ok {
+		return f, nil, nil
+	}
+	f := new(clientpb.ClientFrame)
+	broken, err := UnmarshalJSON(line, f, "")
+	switch {
+	case err != nil:
+		return nil, nil, &MalformedError{Reason: "a frame is " + err.Error()}
+	case broken != nil:
+		return jsonStub(line), broken, nil
+	}
+	return f, emptyFrame(f), nil
 }
 
 // UnmarshalJSON reads an object in protobuf's JSON mapping into m. The fault

@@ -105,6 +105,29 @@ func (f *fields) next() bool {
 	if len(f.rest) == 0 || f.verdict == broken {
 		return false
 	}
+	return f.short() || f.any()
+}
+
+// short takes a field whose tag, and whose value or length, is a byte: nearly
+// all are.
+func (f *fields) short() bool {
+	b := f.rest
+	if len(b) < 2 || b[0]|b[1] > 0x7f || b[0]>>3 == 0 {
+		return false
+	}
+	switch end := 2 + int(b[1]); {
+	case b[0]&7 == byte(varint):
+		f.number, f.rest = uint64(b[1]), b[2:]
+	case b[0]&7 == byte(prefixed) && end <= len(b):
+		f.value, f.rest = b[2:end], b[end:]
+	default:
+		return false
+	}
+	f.tag = uint64(b[0])
+	return true
+}
+
+func (f *fields) any() bool {
 	tag, n := protowire.ConsumeVarint(f.rest)
 	number := tag >> 3
 	if n < 0 || number < uint64(protowire.MinValidNumber) || number > uint64(protowire.MaxValidNumber) {
@@ -295,7 +318,7 @@ func (d *Decoder) readTarget(m *clientpb.DevicePayload, b []byte) verdict {
 	for in.next() {
 		switch in.tag {
 		case targetUser:
-			m.User = d.names.of(in.text())
+			m.User = d.known.of(in.text())
 		case targetDevice:
 			m.Device = in.uint32()
 		case targetPayload:
@@ -312,10 +335,10 @@ func (d *Decoder) readConversation(m *clientpb.Conversation, b []byte) verdict {
 	for in.next() {
 		switch in.tag {
 		case conversationUserTag:
-			d.scratch.user.User = d.names.of(in.text())
+			d.scratch.user.User = d.known.of(in.text())
 			m.Peer = &d.scratch.user
 		case conversationGroupTag:
-			m.Peer = &clientpb.Conversation_Group{Group: d.names.of(in.text())}
+			m.Peer = &clientpb.Conversation_Group{Group: d.known.of(in.text())}
 		default:
 			in.found(strange)
 		}
