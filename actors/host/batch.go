@@ -22,6 +22,7 @@ type batch struct {
 	asks    []ask
 	marks   []mark                // how far other shards' steps are taken in it
 	trims   []*storepb.OutboxTrim // those in data
+	heard   []heard               // what actors were told beforehand in it
 	eager   bool                  // flush at the next opportunity
 	since   uint64                // when the first output came in, milliseconds
 }
@@ -48,11 +49,11 @@ type mark struct {
 }
 
 func (b *batch) empty() bool {
-	return b.count == 0 && len(b.effects) == 0 && len(b.marks) == 0 && !b.eager
+	return b.count == 0 && len(b.effects) == 0 && len(b.marks) == 0 && len(b.heard) == 0 && !b.eager
 }
 
 func (b *batch) full() bool {
-	return b.count >= limits.BatchMutations || len(b.data) >= limits.BatchBytes || len(b.effects) >= limits.BatchMutations
+	return b.count >= limits.BatchMutations || len(b.data) >= limits.BatchBytes || len(b.effects)+len(b.heard) >= limits.BatchMutations
 }
 
 func (b *batch) add(m *storepb.Mutation) error {
@@ -93,11 +94,14 @@ func (b *batch) reset(token uint64) *batch {
 	clear(b.effects)
 	clear(b.asks)
 	clear(b.trims)
+	clear(b.heard)
 	data := b.data[:0]
 	if cap(data) > keptBytes {
 		data = nil
 	}
-	*b = batch{token: token, data: data, effects: b.effects[:0], asks: b.asks[:0], marks: b.marks[:0], trims: b.trims[:0]}
+	*b = batch{
+		token: token, data: data, effects: b.effects[:0], asks: b.asks[:0], marks: b.marks[:0], trims: b.trims[:0], heard: b.heard[:0],
+	}
 	return b
 }
 
@@ -133,7 +137,7 @@ func (s *Shard) Flush() {
 	}
 	data, count := len(b.data), b.count
 	s.ride(b)
-	if b.count == 0 && len(b.effects) == 0 {
+	if b.count == 0 && len(b.effects) == 0 && len(b.heard) == 0 {
 		b.reset(b.token)
 		return
 	}

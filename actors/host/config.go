@@ -10,6 +10,7 @@ import (
 
 	"github.com/rookery-im/rookery/actors/user"
 	"github.com/rookery-im/rookery/persistence/mailbox"
+	nodepb "github.com/rookery-im/rookery/proto/rookery/node/v1"
 	storepb "github.com/rookery-im/rookery/proto/rookery/store/v1"
 )
 
@@ -32,6 +33,13 @@ type Core interface {
 	Idle() bool
 	// Attachments of the user's devices.
 	Attachments() []user.Attachment
+}
+
+// Foreteller is a Core that says what an ack will tell senders before it is
+// taken in. What it adds to steps is true from then on, whatever becomes of
+// the ack; false means that the ack must not wait.
+type Foreteller interface {
+	Foretell(ack *nodepb.Ack, steps []*storepb.Step) ([]*storepb.Step, bool)
 }
 
 // Peers are the parts of a state that are loaded when a step needs them.
@@ -78,6 +86,10 @@ type Router interface {
 	Confirm(src, dst uint32, number uint64)
 	// Resend asks src for the steps to dst again, beginning with from.
 	Resend(src, dst uint32, from uint64)
+	// Tell the user of a step something beforehand. It may be lost, or overtake.
+	Tell(src, dst uint32, step *storepb.Step)
+	// Told tells src that what the step says is durable in dst.
+	Told(src, dst uint32, step *storepb.Step)
 }
 
 // DefaultIdle is how long an actor without input stays live.

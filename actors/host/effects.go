@@ -31,7 +31,7 @@ func (s *Shard) take(l *live, in any, out user.Output) {
 		case user.Ephemeral:
 			ephemeral = true
 		case user.Relay:
-			if err == nil {
+			if err == nil && !s.known(e) {
 				err = s.enclose(l.id, e)
 				given++
 			}
@@ -103,6 +103,9 @@ func (s *Shard) release(b *batch) {
 		}
 	}
 	s.outbox.deleted(b.trims)
+	for _, h := range b.heard {
+		s.cfg.Router.Told(h.src, s.cfg.Shard, h.step)
+	}
 	for _, m := range b.marks {
 		s.inbox.pair(m.src).committed = m.number
 		s.cfg.Router.Confirm(m.src, s.cfg.Shard, m.number)

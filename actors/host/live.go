@@ -31,6 +31,7 @@ type live struct {
 	talks    bool     // it got more than visits, see timers.go
 	input    any      // of the step that runs
 	waiting  []any    // mail that came while busy or suspended
+	late     *late    // an ack that is yet to be taken in
 
 	failures []uint64 // milliseconds
 	guardian actor.Supervisor
@@ -66,6 +67,9 @@ func (s *Shard) forward(id string, in any) error {
 			return ErrBusy
 		}
 		l.waiting = append(l.waiting, in)
+		return nil
+	}
+	if a, ok := in.(*nodepb.Ack); ok && s.delay(l, a) {
 		return nil
 	}
 	s.pass(l, in)
@@ -162,10 +166,16 @@ func (s *Shard) step(l *live, in any) {
 			return
 		}
 	}
-	if d := l.core.Deadline(); d != 0 && d <= expiry {
+	due := func() bool { d := l.core.Deadline(); return d != 0 && d <= expiry }
+	if l.late != nil && (due() || !passes(in)) {
+		s.takeIn(l, now)
+	}
+	if due() {
 		s.turn(l, user.Tick{Expiry: expiry}, now)
 	}
-	if _, tick := in.(user.Tick); !tick {
+	switch in.(type) {
+	case user.Tick, settleAck:
+	default:
 		s.turn(l, in, now)
 	}
 	l.input = nil
@@ -237,7 +247,7 @@ func (s *Shard) load(l *live) error {
 // The row is emptied first and the actor ended by its own mailbox, so that
 // mail that waits there is not overtaken.
 func (s *Shard) hibernate(l *live) bool {
-	if l.busy || l.state != running || l.batch > s.settled || (l.core != nil && !l.core.Idle()) {
+	if l.busy || l.state != running || l.batch > s.settled || l.late != nil || (l.core != nil && !l.core.Idle()) {
 		return false
 	}
 	if l.core == nil { // its first message is still to come, or failed to load
@@ -252,7 +262,7 @@ func (s *Shard) hibernate(l *live) bool {
 
 // vacate the actor's slot, and keep in its row what is volatile, if anything.
 func (s *Shard) vacate(l *live, keep []user.Attachment, deadline uint64) {
-	s.lives[l.slot] = nil
+	s.lives[l.slot], l.late = nil, nil
 	s.vacant = append(s.vacant, l.slot)
 	s.rows.at(l.row).live = 0
 	s.rows.detach(l.row, nil)

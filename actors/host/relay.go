@@ -164,7 +164,7 @@ func (s *Shard) ride(b *batch) {
 			InboxMark: &storepb.InboxMark{Shard: m.src, Number: m.number},
 		}})
 	}
-	if b.count == 0 && len(b.effects) > 0 {
+	if b.count == 0 && len(b.effects)+len(b.heard) > 0 {
 		return // a read stays a read
 	}
 	for _, t := range s.outbox.trims() {

@@ -41,6 +41,7 @@ type Shard struct {
 	outbox   *outbox
 	inbox    inbox
 	sweep    sweep
+	overdue  []overdue // in the order in which they come
 
 	// Batches. Tokens are never used twice, in no term.
 	open    *batch
@@ -57,6 +58,9 @@ type Shard struct {
 	reported reported
 	checked  uint64            // when the slower part of Tick was last done
 	cold     []user.Attachment // scratch
+	told     []*storepb.Step   // scratch
+	lates    []*late           // for reuse
+	taking   *late             // the ack that is being taken in
 }
 
 // New makes a shard that leads nothing yet. Bind follows.
@@ -84,7 +88,7 @@ func (s *Shard) forget() {
 	s.presence = newPresence()
 	s.outbox = newOutbox(limits.OutboxSteps)
 	s.inbox = newInbox()
-	s.sweep = sweep{}
+	s.sweep, s.overdue = sweep{}, nil
 	s.sessions = 0
 }
 

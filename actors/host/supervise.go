@@ -38,7 +38,7 @@ func (s *Shard) broken(l *live, guardian actor.Supervisor, reason any) {
 		out.refuse([]ask{a}, broke())
 	}
 	s.abandon(l, &out)
-	l.core, l.input = nil, nil
+	l.core, l.input, l.late = nil, nil, nil
 	s.failing = append(s.failing, l)
 	out.send(s.cfg.Gateway)
 }

@@ -28,6 +28,7 @@ func (s *Shard) Tick() {
 			s.expired(key, now)
 		}
 	})
+	s.takeOverdue(now)
 	if now < s.checked+slowTick && now >= s.checked {
 		return
 	}

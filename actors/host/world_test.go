@@ -266,6 +266,18 @@ func (w *world) Resend(src, dst uint32, from uint64) {
 	w.mail = append(w.mail, func() { w.shards[src].TakeResend(dst, from) })
 }
 
+// Tell implements Router.
+func (w *world) Tell(src, dst uint32, step *storepb.Step) {
+	w.say("tell %d>%d", src, dst)
+	w.mail = append(w.mail, func() { w.shards[dst].TakeTell(src, step) })
+}
+
+// Told implements Router.
+func (w *world) Told(src, dst uint32, step *storepb.Step) {
+	w.say("told %d>%d", src, dst)
+	w.mail = append(w.mail, func() { w.shards[src].TakeTold(step) })
+}
+
 func told(msg proto.Message) string {
 	switch m := msg.(type) {
 	case *nodepb.Sent:

@@ -1,6 +1,7 @@
 package user
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"slices"
@@ -198,11 +199,37 @@ func (c *conv) remember(order uint64) { c.acked = insert(c.acked, order) }
 // become one: what lies between them is then called undelivered too, which
 // errs on the side of not claiming a delivery.
 func (c *conv) lose(order uint64) {
-	r := insert(c.undelivered, order)
+	c.undelivered = bounded(insert(c.undelivered, order))
+}
+
+func bounded(r []*storepb.Range) []*storepb.Range {
 	for len(r) > limits.UndeliveredRanges {
 		r = mergeAt(r, closest(r), ^uint64(0))
 	}
-	c.undelivered = r
+	return r
+}
+
+// union of ranges, which stay as they were: rows may hold them.
+func union(a, b []*storepb.Range) []*storepb.Range {
+	if len(b) == 0 {
+		return a
+	}
+	if len(a) == 0 {
+		return b
+	}
+	all := slices.Concat(a, b)
+	slices.SortFunc(all, func(x, y *storepb.Range) int { return cmp.Compare(x.GetFirst(), y.GetFirst()) })
+	out := all[:1]
+	for _, r := range all[1:] {
+		last := out[len(out)-1]
+		switch {
+		case r.GetFirst() > last.GetLast()+1:
+			out = append(out, r)
+		case r.GetLast() > last.GetLast():
+			out[len(out)-1] = &storepb.Range{First: last.GetFirst(), Last: r.GetLast()}
+		}
+	}
+	return bounded(out)
 }
 
 // position of the range that holds the order, or where one would stand.

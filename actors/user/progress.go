@@ -209,11 +209,12 @@ func (t *turn) receive(r *storepb.Receipt, skip uint32) {
 	if old := c.receipt(r.GetBy()); old != nil {
 		replaces = old.GetSeq()
 		was := old.GetReceipt()
-		same := r.GetDelivered() <= was.GetDelivered() && r.GetRead() <= was.GetRead() && sameRanges(r.GetUndelivered(), was.GetUndelivered())
-		if same {
+		// What is told twice may come in either order.
+		r.Delivered, r.Read = max(r.GetDelivered(), was.GetDelivered()), max(r.GetRead(), was.GetRead())
+		r.Undelivered = union(r.GetUndelivered(), was.GetUndelivered())
+		if r.GetDelivered() == was.GetDelivered() && r.GetRead() == was.GetRead() && sameRanges(r.GetUndelivered(), was.GetUndelivered()) {
 			return
 		}
-		r.Delivered, r.Read = max(r.GetDelivered(), was.GetDelivered()), max(r.GetRead(), was.GetRead())
 	}
 	row := &storepb.ReceiptRow{Receipt: r}
 	knew := t.contact(r.GetPeer())

@@ -10,6 +10,7 @@ import (
 	"pgregory.net/rapid"
 
 	nodepb "github.com/rookery-im/rookery/proto/rookery/node/v1"
+	storepb "github.com/rookery-im/rookery/proto/rookery/store/v1"
 )
 
 // TestPromises lets three users with up to three devices each do what they
@@ -34,6 +35,8 @@ type playing struct {
 	m   *model
 	log []string
 	ids int
+	// told beforehand, and still on its way.
+	told []*storepb.Step
 }
 
 func newPlay(t *rapid.T) *playing {
@@ -103,6 +106,9 @@ func (p *playing) conn() *conn {
 
 func (p *playing) act() {
 	defer p.note()
+	if len(p.told) > 0 && p.number(2, "tell") > 0 {
+		p.tell()
+	}
 	if p.w.outboxFull && p.number(4, "free") == 0 {
 		p.w.outboxFull = false
 		p.say("outbox free")
@@ -255,7 +261,46 @@ func (p *playing) ack(c *conn, own *client) {
 	seq := own.acked + 1 + uint64(p.number(int(c.written-own.acked)-1, "seq"))
 	p.say("ack %s %d", c.name(), seq)
 	p.m.said(own.key, seq)
+	switch p.number(3, "beforehand") {
+	case 0: // told beforehand, now or any time later
+		p.told = append(p.told, p.foretell(c, seq)...)
+	case 1: // and then forgotten: the device says it again when it attaches
+		p.told = append(p.told, p.foretell(c, seq)...)
+		p.say("it is forgotten")
+		return
+	}
 	p.w.ack(c, seq)
+}
+
+// foretell what an ack will tell, as the host does where it keeps the ack for
+// a moment. What it tells when it is taken in may be no less.
+func (p *playing) foretell(c *conn, seq uint64) []*storepb.Step {
+	s, in := p.w.state(c.user), &nodepb.Ack{Origin: c.origin(), Seq: seq}
+	for _, peer := range s.Needs(in) {
+		if !s.Has(peer) {
+			return nil
+		}
+	}
+	steps, ok := s.Foretell(in, nil)
+	if !ok {
+		return nil
+	}
+	p.say("foretold: %v", steps)
+	return steps
+}
+
+// tell one of the steps that were told beforehand, or lose it.
+func (p *playing) tell() {
+	i := p.number(len(p.told)-1, "told")
+	step := p.told[i]
+	p.told = slices.Delete(p.told, i, i+1)
+	if p.number(3, "arrives") == 0 {
+		return
+	}
+	p.say("tell %v", step)
+	d := direction{step.GetTo(), step.GetWatermark().GetPeer()}
+	p.m.told[d] = max(p.m.told[d], step.GetWatermark().GetDelivered())
+	p.w.todo = append(p.w.todo, func() { p.w.step(step.GetTo(), step) })
 }
 
 func (p *playing) read(c *conn, own *client) {

@@ -75,6 +75,9 @@ const (
 	ActorMail      = 256         // messages that wait for one actor while it restarts
 	OutboxRetry    = time.Second // until what found the outbox full is tried again
 	LazyDelay      = 25 * time.Millisecond
+	AckDelay       = time.Second // at most, until an ack is taken in
+	HeldAcks       = 8192        // of one shard, that are yet to be taken in
+	Foretold       = 16          // senders whom one of them tells something; more are told when it is taken in
 )
 
 // Sockets. The bounds of what waits to be written hold for one connection.

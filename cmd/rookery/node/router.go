@@ -24,6 +24,8 @@ const (
 	mailStep mailKind = iota
 	mailConfirm
 	mailResend
+	mailTell
+	mailTold
 )
 
 // router queues the mail between shards, for the loop to hand out: a shard is
@@ -46,6 +48,14 @@ func (r *router) Resend(src, dst uint32, from uint64) {
 	r.queue = append(r.queue, mail{kind: mailResend, src: src, dst: dst, number: from})
 }
 
+func (r *router) Tell(src, dst uint32, step *storepb.Step) {
+	r.queue = append(r.queue, mail{kind: mailTell, src: src, dst: dst, step: step})
+}
+
+func (r *router) Told(src, dst uint32, step *storepb.Step) {
+	r.queue = append(r.queue, mail{kind: mailTold, src: src, dst: dst, step: step})
+}
+
 // deliver hands out what is queued. What that queues waits for the next call.
 func (r *router) deliver() {
 	now := r.queue
@@ -59,6 +69,10 @@ func (r *router) deliver() {
 			r.shards[m.src].TakeConfirm(m.dst, m.number)
 		case mailResend:
 			r.shards[m.src].TakeResend(m.dst, m.number)
+		case mailTell:
+			r.shards[m.dst].TakeTell(m.src, m.step)
+		case mailTold:
+			r.shards[m.src].TakeTold(m.step)
 		}
 	}
 	clear(now)
