@@ -163,3 +163,60 @@ func BenchmarkCheckpoint(b *testing.B) {
 		checkpoint(b, s)
 	}
 }
+
+// One message between two of many mailboxes that have long been at it: 64
+// results of the sender's device, and a few rows that are overwritten each
+// time; an entry that comes and goes; a step in the shard's outbox.
+func BenchmarkMailboxes(b *testing.B) {
+	s := benchStore(b)
+	s.Put(benchKey(0, 'x', 0), nil)
+	checkpoint(b, s)
+	s.Replayed()
+	s.Put(benchKey(0, 'x', 0), nil)
+	checkpoint(b, s)
+	names := make([][]byte, benchUsers)
+	for i := range names {
+		names[i] = benchKey(i, 0, 0)[:9+11]
+	}
+	own := func(user int) []byte { return append(binary.BigEndian.AppendUint64(nil, uint64(user%64+1)<<32|1), 0) }
+	var key []byte
+	at := func(prefix []byte, kind byte, suffix ...byte) []byte {
+		key = append(append(append(key[:0], prefix...), kind), suffix...)
+		return key
+	}
+	value, suffix := make([]byte, 180), make([]byte, 0, 32)
+	message := func(user, peer int, seq uint64) {
+		p := names[peer]
+		suffix = append(append(suffix[:0], 11), names[user][9:]...)
+		suffix = binary.BigEndian.AppendUint32(suffix, 1)
+		s.Put(at(p, 's', suffix...), value[:16])
+		s.Put(at(p, 'i', append(suffix, byte(seq/benchUsers%64))...), value[:30])
+		s.Put(at(p, 'm'), value[:12])
+		s.PutNew(binary.BigEndian.AppendUint64(at(p, 'e'), seq), value)
+		s.Put(at(p, 'c', 0, 0, 0, 1), value[:6])
+		s.Put(at(p, 'h'), value[:4])
+		s.Put(at(p, 'w', suffix[:12]...), value[:18])
+		s.Delete(binary.BigEndian.AppendUint64(at(p, 'e'), seq))
+		o := own(peer)
+		step := binary.BigEndian.AppendUint64(at(o, 'o', 0, 0, 0, byte(user%64)), seq)
+		s.PutNew(step, value[:40])
+		s.Put(at(o, 'n', 0, 0, 0, byte(user%64)), value[:6])
+		s.Delete(binary.BigEndian.AppendUint64(at(o, 'o', 0, 0, 0, byte(user%64)), seq))
+	}
+	seq := uint64(0)
+	for range 64 {
+		for user := range benchUsers {
+			seq++
+			message(user, (user+1)%benchUsers, seq)
+		}
+	}
+	rng := rand.New(rand.NewPCG(1, 2))
+	b.ReportAllocs()
+	b.ResetTimer()
+	for range b.N {
+		seq++
+		user := rng.IntN(benchUsers)
+		message(user, (user+1)%benchUsers, seq)
+	}
+	b.ReportMetric(float64(s.Bytes())/benchUsers, "B/mailbox")
+}

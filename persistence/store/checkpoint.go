@@ -122,11 +122,11 @@ func (f *Frozen) writeRows(ctx context.Context) error {
 		}
 		return err == nil
 	}
-	f.rows.each(func(key string, r row) bool {
+	f.rows.each(func(key []byte, r *row) bool {
 		c.add(key, r)
 		return c.bytes < s.cfg.ChunkBytes || flush()
 	})
-	if err == nil && len(c.keys) > 0 {
+	if err == nil && len(c.rows) > 0 {
 		flush()
 	}
 	return err
@@ -135,23 +135,31 @@ func (f *Frozen) writeRows(ctx context.Context) error {
 // chunk is what goes to Badger between two looks at space and context.
 type chunk struct {
 	s     *Store
-	keys  []string
-	rows  []row
+	names []byte // the keys, one behind the other
+	rows  []named
 	bytes int
 }
 
-func (c *chunk) add(key string, r row) {
-	c.keys, c.rows = append(c.keys, key), append(c.rows, r)
-	c.bytes += cost(key, r)
+// named is a row with its key in a chunk.
+type named struct {
+	*row
+	end int // of the key in names
+}
+
+func (c *chunk) add(key []byte, r *row) {
+	c.names = append(c.names, key...)
+	c.rows = append(c.rows, named{r, len(c.names)})
+	c.bytes += len(key) + r.cost()
 }
 
 func (c *chunk) write() error {
 	wb := c.s.db.NewWriteBatchAt(c.s.ts)
 	defer wb.Cancel()
 	arena := make([]byte, 0, c.bytes) // values with their seals; never grows
-	tombstones := 0
-	for i, r := range c.rows {
-		key := bytesOf(c.keys[i])
+	tombstones, from := 0, 0
+	for _, r := range c.rows {
+		key := c.names[from:r.end:r.end]
+		from = r.end
 		if r.state == dead {
 			tombstones++
 			if err := wb.Delete(key); err != nil {
@@ -160,7 +168,7 @@ func (c *chunk) write() error {
 			continue
 		}
 		at := len(arena)
-		arena = seal(arena, key, r.value)
+		arena = seal(arena, key, r.value())
 		if err := wb.SetEntry(badger.NewEntry(key, arena[at:len(arena):len(arena)])); err != nil {
 			return fmt.Errorf("put: %w", err)
 		}
@@ -170,7 +178,7 @@ func (c *chunk) write() error {
 	}
 	c.s.cfg.Metrics.Rows.Add(float64(len(c.rows) - tombstones))
 	c.s.cfg.Metrics.Tombstones.Add(float64(tombstones))
-	c.keys, c.rows, c.bytes = c.keys[:0], c.rows[:0], 0
+	c.names, c.rows, c.bytes = nil, c.rows[:0], 0 // what Badger keeps of keys is its own business
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"strings"
 	"unsafe"
 
@@ -9,185 +10,196 @@ import (
 	"github.com/rookery-im/rookery/internal/invariant"
 )
 
-// state of a row of an overlay.
-type state uint8
-
-const (
-	kept  state = iota // a value; layers below may hold the key as well
-	fresh              // a value; no layer below holds the key
-	dead               // a tombstone
-)
-
-func (s state) String() string { return [...]string{"kept", "fresh", "dead"}[s] }
-
-type row struct {
-	value []byte
-	state state
-}
-
-// What a row and a bucket cost in memory besides keys and values.
+// What a row and a bucket cost in memory besides the row's data.
 const (
 	rowOverhead    = 64
 	bucketOverhead = 320
 )
 
-func cost(key string, r row) int { return len(key) + len(r.value) + rowOverhead }
-
 // overlay is one generation of rows. Rows are found through a map of buckets,
 // by the part of the key that Config.Split gives (a mailbox's rows), and ordered
 // within their bucket; the index orders the buckets, and changes only when one
-// begins. One tree of all rows costs two to three times as much per change once
-// it holds 100,000 of them: each level is a cache miss.
-//
-// Keys are strings made of the callers' slices without copying; neither is ever
-// modified again.
+// begins. One tree of all rows costs several times as much per change once it
+// holds 100,000 of them: each level is a cache miss.
 type overlay struct {
 	split   func(key []byte) int
 	buckets map[string]*bucket
 	index   btree.Map[string, *bucket]
+	last    *bucket // that was changed: a mutation changes several rows of one
 	bytes   int
 	rows    int // tombstones included
-}
-
-type bucket struct {
-	rows btree.Map[string, row]
 }
 
 func newOverlay(split func([]byte) int) *overlay {
 	return &overlay{split: split, buckets: make(map[string]*bucket)}
 }
 
-// of returns the bucket that key belongs to, or nil.
-func (o *overlay) of(key string) *bucket { return o.buckets[key[:o.split(bytesOf(key))]] }
-
-func (o *overlay) begin(key string) *bucket {
-	prefix := key[:o.split(bytesOf(key))]
-	b := o.buckets[prefix]
+func (o *overlay) begin(prefix []byte) *bucket {
+	if o.last != nil && o.last.prefix == view(prefix) {
+		return o.last
+	}
+	b := o.buckets[view(prefix)]
 	if b == nil {
 		invariant.Check(len(o.buckets) == 0 || len(prefix) > 0 && o.buckets[""] == nil,
-			"store: Split gives nothing for some keys, such as %x", key)
-		b = new(bucket)
-		prefix = strings.Clone(prefix) // outlives the row whose key it came with
-		o.buckets[prefix] = b
-		o.index.Set(prefix, b)
+			"store: Split gives nothing for some keys, such as %x", prefix)
+		b = newBucket(string(prefix))
+		o.buckets[b.prefix] = b
+		o.index.Set(b.prefix, b)
 		o.bytes += bucketOverhead
 	}
+	o.last = b
 	return b
 }
 
-func (o *overlay) get(key string) (row, bool) {
-	if b := o.of(key); b != nil {
-		return b.rows.Get(key)
+// get returns the row of a key, or nil; valid until the next change.
+func (o *overlay) get(key []byte) *row {
+	n := o.split(key)
+	if b := o.buckets[view(key[:n])]; b != nil {
+		return b.find(key[n:])
 	}
-	return row{}, false
-}
-
-func (o *overlay) set(key string, r row) {
-	o.account(key, r, o.begin(key))
-}
-
-func (o *overlay) account(key string, r row, b *bucket) (old row, replaced bool) {
-	old, replaced = b.rows.Set(key, r)
-	if replaced {
-		o.bytes += len(r.value) - len(old.value)
-	} else {
-		o.bytes += cost(key, r)
-		o.rows++
-	}
-	return old, replaced
+	return nil
 }
 
 // put stores a value. Whether its key is fresh is what the first put of this
 // generation said: what is below has not changed since.
-func (o *overlay) put(key string, value []byte, as state) {
-	b := o.begin(key)
-	old, replaced := o.account(key, row{value, as}, b)
-	if replaced && old.state != as {
-		as = kept
-		if old.state == fresh {
-			as = fresh
+func (o *overlay) put(key, value []byte, as state) {
+	n := o.split(key)
+	b := o.begin(key[:n])
+	r := b.find(key[n:])
+	if r == nil {
+		o.insert(b, newRow(key[n:], value, as))
+		return
+	}
+	if r.state != as && r.state != fresh {
+		r.state = kept
+	}
+	o.overwrite(r, value)
+}
+
+func (o *overlay) insert(b *bucket, r row) {
+	b.insert(r)
+	o.bytes += r.cost()
+	o.rows++
+}
+
+func (o *overlay) overwrite(r *row, value []byte) {
+	o.bytes -= r.cost()
+	r.set(value)
+	o.bytes += r.cost()
+}
+
+// delete a row. One that is fresh leaves nothing; any other leaves a tombstone,
+// but one that is not there does so only if asked to.
+func (o *overlay) delete(key []byte, absent absence) (elided bool) {
+	if absent == forget && o.get(key) == nil {
+		return false
+	}
+	n := o.split(key)
+	b := o.begin(key[:n])
+	switch r := b.find(key[n:]); {
+	case r == nil:
+		o.insert(b, newRow(key[n:], nil, dead))
+	case r.state == fresh:
+		o.remove(b, r)
+		return true
+	default:
+		r.state = dead
+		o.overwrite(r, nil)
+	}
+	return false
+}
+
+// absence is what to do about a row that an overlay does not hold.
+type absence uint8
+
+const (
+	bury   absence = iota // a layer below may hold it: leave a tombstone
+	forget                // none does
+)
+
+func (o *overlay) remove(b *bucket, r *row) {
+	o.bytes -= r.cost()
+	o.rows--
+	b.remove(r.suffix())
+}
+
+// each calls fn for every row, ascending, until it returns false. The key is
+// valid during the call only.
+func (o *overlay) each(fn func(key []byte, r *row) bool) {
+	var c cursor
+	for c.seek(o, nil, nil); c.ok; c.next() {
+		if !fn(c.key, c.row) {
+			return
 		}
-		b.rows.Set(key, row{value, as})
 	}
-}
-
-// remove takes a row out and returns what it was.
-func (o *overlay) remove(key string) (row, bool) {
-	b := o.of(key)
-	if b == nil {
-		return row{}, false
-	}
-	old, ok := b.rows.Delete(key)
-	if ok {
-		o.bytes -= cost(key, old)
-		o.rows--
-	}
-	return old, ok
-}
-
-// each calls fn for every row, ascending, until it returns false.
-func (o *overlay) each(fn func(key string, r row) bool) {
-	o.index.Scan(func(_ string, b *bucket) bool {
-		more := true
-		b.rows.Scan(func(key string, r row) bool {
-			more = fn(key, r)
-			return more
-		})
-		return more
-	})
 }
 
 // join lays the newer generation over this one and returns the outcome. The
 // smaller one moves.
 func (o *overlay) join(newer *overlay) *overlay {
 	if newer.rows <= o.rows {
-		newer.each(func(key string, r row) bool {
+		newer.each(func(key []byte, r *row) bool {
 			o.lay(key, r)
 			return true
 		})
 		return o
 	}
-	o.each(func(key string, r row) bool {
-		over, ok := newer.get(key)
-		newer.set(key, r)
-		if ok {
-			newer.lay(key, over)
-		}
+	o.each(func(key []byte, r *row) bool {
+		newer.slip(key, r)
 		return true
 	})
 	return newer
 }
 
 // lay puts a row of a newer generation over this one's.
-func (o *overlay) lay(key string, r row) {
-	old, ok := o.get(key)
+func (o *overlay) lay(key []byte, over *row) {
+	n := o.split(key)
+	b := o.begin(key[:n])
+	old := b.find(key[n:])
 	switch {
-	case ok && r.state == dead && old.state == fresh:
-		o.remove(key)
-		return
-	case ok && r.state != dead:
-		r.state = kept
-		if old.state == fresh {
-			r.state = fresh
-		}
+	case old == nil:
+		o.insert(b, newRow(key[n:], over.value(), over.state))
+	case over.state == dead && old.state == fresh:
+		o.remove(b, old)
+	default:
+		old.state = joined(old.state, over.state)
+		o.overwrite(old, over.value())
 	}
-	o.set(key, r)
+}
+
+// slip puts a row of an older generation under this one's.
+func (o *overlay) slip(key []byte, under *row) {
+	n := o.split(key)
+	b := o.begin(key[:n])
+	over := b.find(key[n:])
+	switch {
+	case over == nil:
+		o.insert(b, newRow(key[n:], under.value(), under.state))
+	case over.state == dead && under.state == fresh:
+		o.remove(b, over)
+	default:
+		over.state = joined(under.state, over.state)
+	}
+}
+
+// joined is the state of a row that two generations hold, neither of them as a
+// fresh row that the newer one deleted.
+func joined(older, newer state) state {
+	switch {
+	case newer == dead:
+		return dead
+	case older == fresh:
+		return fresh
+	default:
+		return kept
+	}
 }
 
 // doubt forgets which keys were fresh: some may be below by now.
 func (o *overlay) doubt() {
-	o.index.Scan(func(_ string, b *bucket) bool {
-		var keys []string
-		b.rows.Scan(func(key string, r row) bool {
-			if r.state == fresh {
-				keys = append(keys, key)
-			}
-			return true
-		})
-		for _, key := range keys {
-			r, _ := b.rows.Get(key)
+	o.each(func(_ []byte, r *row) bool {
+		if r.state == fresh {
 			r.state = kept
-			b.rows.Set(key, r)
 		}
 		return true
 	})
@@ -196,54 +208,67 @@ func (o *overlay) doubt() {
 // cursor stands at a row of an overlay, or past the last with the prefix.
 type cursor struct {
 	buckets btree.MapIter[string, *bucket]
-	rows    btree.MapIter[string, row]
+	bucket  *bucket
+	place   place
 	single  bool // the prefix is within one bucket
-	prefix  string
-	key     string
-	row     row
+	prefix  []byte
+	key     []byte // of the cursor's own
+	row     *row
 	ok      bool
 }
 
 // seek goes to the first row from from on; from begins with prefix or is after
 // all that do.
-func (c *cursor) seek(o *overlay, prefix, from string) {
+func (c *cursor) seek(o *overlay, prefix, from []byte) {
 	c.prefix = prefix
-	n := o.split(bytesOf(prefix))
+	n := o.split(prefix)
 	if n > 0 && n <= len(prefix) {
 		c.single = true
-		if b := o.buckets[prefix[:n]]; b != nil {
-			c.rows = b.rows.Iter()
-			c.take(c.rows.Seek(from))
+		if b := o.buckets[view(prefix[:n])]; b != nil {
+			c.enter(b, from)
 		}
 		return
 	}
 	c.buckets = o.index.Iter()
 	// The bucket that from is in, or the one after.
-	n = min(o.split(bytesOf(from)), len(from))
-	for ok := c.buckets.Seek(from[:n]); ok; ok = c.buckets.Next() {
-		c.rows = c.buckets.Value().rows.Iter()
-		if c.rows.Seek(from) {
-			c.take(true)
+	n = min(o.split(from), len(from))
+	for ok := c.buckets.Seek(string(from[:n])); ok; ok = c.buckets.Next() {
+		if c.enter(c.buckets.Value(), from); c.row != nil {
 			return
 		}
 	}
 }
 
+// enter a bucket at the first row whose key is not less than from.
+func (c *cursor) enter(b *bucket, from []byte) {
+	c.bucket, c.place = b, place{len(b.leaves), 0}
+	switch {
+	case strings.HasPrefix(view(from), b.prefix):
+		c.place = b.from(from[len(b.prefix):])
+	case b.prefix > view(from):
+		c.place = b.settle(place{})
+	}
+	c.key = append(c.key[:0], b.prefix...)
+	c.take()
+}
+
 func (c *cursor) next() {
-	ok := c.rows.Next()
-	for !ok && !c.single && c.buckets.Next() {
-		c.rows = c.buckets.Value().rows.Iter()
-		ok = c.rows.First()
-	}
-	c.take(ok)
-}
-
-func (c *cursor) take(ok bool) {
-	if c.ok = ok && strings.HasPrefix(c.rows.Key(), c.prefix); c.ok {
-		c.key, c.row = c.rows.Key(), c.rows.Value()
+	c.place.row++
+	c.place = c.bucket.settle(c.place)
+	c.take()
+	for c.row == nil && !c.single && c.buckets.Next() {
+		c.enter(c.buckets.Value(), nil)
 	}
 }
 
-// view lends a slice as a string and bytesOf lends it back.
-func view(b []byte) string    { return unsafe.String(unsafe.SliceData(b), len(b)) }
-func bytesOf(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }
+// take the row where the cursor stands, if any.
+func (c *cursor) take() {
+	c.row, c.ok = c.bucket.at(c.place), false
+	if c.row != nil {
+		c.key = append(c.key[:len(c.bucket.prefix)], c.row.suffix()...)
+		c.ok = bytes.HasPrefix(c.key, c.prefix)
+	}
+}
+
+// view lends a slice as a string.
+func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }

@@ -16,9 +16,9 @@ func (s *Store) Scan(prefix, from []byte, fn func(key, value []byte) bool) error
 		from = prefix
 	}
 	var m merge
-	m.upper.seek(s.live, view(prefix), view(from))
+	m.upper.seek(s.live, prefix, from)
 	if s.frozen != nil {
-		m.lower.seek(s.frozen.rows, view(prefix), view(from))
+		m.lower.seek(s.frozen.rows, prefix, from)
 	}
 	if !s.vacant {
 		o := badger.IteratorOptions{Prefix: prefix}
@@ -39,12 +39,12 @@ func (s *Store) scanMerged(m *merge, fn func(key, value []byte) bool) error {
 	var buf []byte
 	for {
 		c := &m.upper
-		if m.lower.ok && (!c.ok || m.lower.key < c.key) {
+		if m.lower.ok && (!c.ok || bytes.Compare(m.lower.key, c.key) < 0) {
 			c = &m.lower
 		}
 		if m.below != nil && m.below.Valid() {
 			item := m.below.Item()
-			if !c.ok || view(item.Key()) < c.key {
+			if !c.ok || bytes.Compare(item.Key(), c.key) < 0 {
 				var err error
 				if buf, err = item.ValueCopy(buf[:0]); err != nil {
 					return fmt.Errorf("store: scan: %w", err)
@@ -63,22 +63,26 @@ func (s *Store) scanMerged(m *merge, fn func(key, value []byte) bool) error {
 		if !c.ok {
 			return nil
 		}
-		if c.row.state != dead && !fn(bytesOf(c.key), c.row.value) {
+		if c.row.state != dead && !fn(c.key, c.row.value()) {
 			return nil
 		}
 		m.pass(c.key)
 	}
 }
 
-// pass moves every layer that stands at key past it.
-func (m *merge) pass(key string) {
-	if m.below != nil && m.below.Valid() && view(m.below.Item().Key()) == key {
+// pass moves every layer that stands at key past it. The key is one layer's own,
+// and changes as that layer moves.
+func (m *merge) pass(key []byte) {
+	below := m.below != nil && m.below.Valid() && bytes.Equal(m.below.Item().Key(), key)
+	lower := m.lower.ok && bytes.Equal(m.lower.key, key)
+	upper := m.upper.ok && bytes.Equal(m.upper.key, key)
+	if below {
 		m.below.Next()
 	}
-	if m.lower.ok && m.lower.key == key {
+	if lower {
 		m.lower.next()
 	}
-	if m.upper.ok && m.upper.key == key {
+	if upper {
 		m.upper.next()
 	}
 }

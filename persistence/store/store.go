@@ -1,7 +1,6 @@
 package store
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"math"
@@ -153,18 +152,18 @@ func (s *Store) put(key, value []byte, as state) {
 	if len(value) > s.cfg.maxValue() {
 		invariant.Check(false, "store: value of %d bytes", len(value))
 	}
-	s.live.put(string(key), bytes.Clone(value), as)
+	s.live.put(key, value, as)
 }
 
 // Delete removes a row, if there is one. It copies key.
 func (s *Store) Delete(key []byte) {
 	checkKey(key)
-	switch old, ok := s.live.remove(view(key)); {
-	case ok && old.state == fresh:
+	absent := bury
+	if s.vacant {
+		absent = forget
+	}
+	if s.live.delete(key, absent) {
 		s.elided++
-	case !ok && s.vacant: // nowhere
-	default:
-		s.live.set(string(key), row{state: dead})
 	}
 }
 
@@ -175,14 +174,15 @@ func checkKey(key []byte) {
 	}
 }
 
-// Get returns the value of a key. It must not be modified.
+// Get returns the value of a key. It must not be modified, and is valid until
+// the next change.
 func (s *Store) Get(key []byte) (value []byte, ok bool, err error) {
-	if r, ok := s.live.get(view(key)); ok {
-		return r.value, r.state != dead, nil
+	if r := s.live.get(key); r != nil {
+		return r.value(), r.state != dead, nil
 	}
 	if s.frozen != nil {
-		if r, ok := s.frozen.rows.get(view(key)); ok {
-			return r.value, r.state != dead, nil
+		if r := s.frozen.rows.get(key); r != nil {
+			return r.value(), r.state != dead, nil
 		}
 	}
 	if s.vacant {
