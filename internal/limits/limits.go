@@ -124,6 +124,7 @@ const (
 // Raft log.
 const (
 	LogSegment   = 64 << 20  // one segment file
+	LogFree      = 4         // segment files kept to be used again
 	LogWrite     = 512 << 20 // one append
 	LogTail      = 16 << 20  // newest entries kept in memory, all groups
 	LogGroupTail = 4 << 20   // the same, one group

@@ -7,6 +7,8 @@ import (
 
 	"go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/rookery-im/rookery/internal/limits"
 )
 
 // Checkpoint is the place up to which a group's state is on disk elsewhere.
@@ -115,12 +117,33 @@ func (l *Log) dropSegments() error {
 	l.mu.Unlock()
 
 	for _, s := range dropped {
-		if err := errors.Join(s.file.Close(), removeFile(l.disk, segmentName(s.seq))); err != nil {
+		if err := l.drop(s); err != nil {
 			l.mu.Lock()
 			defer l.mu.Unlock()
 			return l.fail(err)
 		}
 	}
+	return nil
+}
+
+// drop keeps the file for a further segment, or removes it. The name is gone for
+// good before the content may change.
+func (l *Log) drop(s *segment) error {
+	l.mu.Lock()
+	keep := len(l.free) < limits.LogFree && s.size == room(uint32(l.cfg.SegmentBytes))
+	l.mu.Unlock()
+	if err := s.file.Close(); err != nil || !keep {
+		return errors.Join(err, removeFile(l.disk, segmentName(s.seq)))
+	}
+	if err := l.disk.Rename(segmentName(s.seq), freeName(s.seq)); err != nil {
+		return fmt.Errorf("raftlog: rename %s: %w", segmentName(s.seq), err)
+	}
+	if err := l.disk.Sync(); err != nil {
+		return fmt.Errorf("raftlog: sync directory: %w", err)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.free = append(l.free, freeName(s.seq))
 	return nil
 }
 

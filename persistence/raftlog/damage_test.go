@@ -32,7 +32,36 @@ func appended(t testing.TB, l *raftlog.Log, m model, first, last uint64) model {
 // synced.
 func smallLog(t testing.TB, d *faultdisk.Disk) (*raftlog.Log, model) {
 	l := mustOpen(t, small(d))
+	m := filled(t, l, model{})
+	if n := l.Stats().Segments; n != 2 {
+		t.Fatalf("%d segments, want 2", n)
+	}
+	return l, m
+}
+
+// agedLog is the same on files that were segments before.
+func agedLog(t testing.TB, d *faultdisk.Disk) (*raftlog.Log, model) {
+	l, m := aged(t, d)
+	return l, filled(t, l, m)
+}
+
+// aged is a log with no segment that was not one before.
+func aged(t testing.TB, d *faultdisk.Disk) (*raftlog.Log, model) {
+	l := mustOpen(t, small(d))
 	var m model
+	for i := uint64(1); d.Bytes("0000000009.seg") == nil; i++ {
+		u := raftlog.Update{Group: 3, Entries: entries(1, i, i, 1)}
+		must(t, l.Append([]raftlog.Update{u}))
+		must(t, l.SaveCheckpoints([]raftlog.Checkpoint{{Group: 3, Index: i, Term: 1}}))
+		m = m.after(event{update: &u}).after(event{checkpoints: []raftlog.Checkpoint{{Group: 3, Index: i, Term: 1}}})
+	}
+	return l, m
+}
+
+// logs on new files and on used ones.
+var logs = map[string]func(testing.TB, *faultdisk.Disk) (*raftlog.Log, model){"new": smallLog, "aged": agedLog}
+
+func filled(t testing.TB, l *raftlog.Log, m model) model {
 	for i := uint64(1); i <= 84; i += 3 {
 		m = appended(t, l, m, i, i+2)
 		must(t, l.Sync())
@@ -42,10 +71,7 @@ func smallLog(t testing.TB, d *faultdisk.Disk) (*raftlog.Log, model) {
 			m = m.after(e)
 		}
 	}
-	if n := l.Stats().Segments; n != 2 {
-		t.Fatalf("%d segments, want 2", n)
-	}
-	return l, m
+	return m
 }
 
 // exactOrDamaged opens the log and asserts that it is refused as damaged, or
@@ -72,12 +98,19 @@ var endings = map[string]func(testing.TB, *faultdisk.Disk, *raftlog.Log){
 	"power cut": func(_ testing.TB, d *faultdisk.Disk, _ *raftlog.Log) { d.PowerCut(faultdisk.Nothing) },
 }
 
+// eachLog runs a test on new files and on used ones.
+func eachLog(t *testing.T, test func(*testing.T, func(testing.TB, *faultdisk.Disk) (*raftlog.Log, model))) {
+	for name, begin := range logs {
+		t.Run(name, func(t *testing.T) { test(t, begin) })
+	}
+}
+
 // One flipped bit anywhere in what is synced never makes less of it.
 func TestFlippedBits(t *testing.T) {
-	for name, end := range endings {
-		t.Run(name, func(t *testing.T) {
+	eachLog(t, func(t *testing.T, begin func(testing.TB, *faultdisk.Disk) (*raftlog.Log, model)) {
+		for _, end := range endings {
 			disk := faultdisk.New(1)
-			l, m := smallLog(t, disk)
+			l, m := begin(t, disk)
 			end(t, disk, l)
 			for _, file := range disk.Names() {
 				end := used(disk, file)
@@ -92,16 +125,17 @@ func TestFlippedBits(t *testing.T) {
 					}
 				}
 			}
-		})
-	}
+		}
+	})
 }
 
 // Nor does a file that lost its end, or is gone.
 func TestTruncatedFiles(t *testing.T) {
-	for name, end := range endings {
-		t.Run(name, func(t *testing.T) {
+	eachLog(t, func(t *testing.T, begin func(testing.TB, *faultdisk.Disk) (*raftlog.Log, model)) {
+		for _, end := range endings {
 			disk := faultdisk.New(1)
-			l, m := smallLog(t, disk)
+			l, m := begin(t, disk)
+			inUse := l.Stats().Segments
 			end(t, disk, l)
 			for _, file := range disk.Names() {
 				for n := 0; n < len(disk.Bytes(file)); n += 56 {
@@ -111,26 +145,31 @@ func TestTruncatedFiles(t *testing.T) {
 						t.Fatalf("%s cut to %d bytes: %v", file, n, err)
 					}
 				}
+				if strings.HasSuffix(file, ".seg") {
+					inUse--
+				}
+				if inUse < 0 || strings.HasSuffix(file, ".old") {
+					continue // nothing was written to it yet
+				}
 				d := disk.Clone(1)
 				must(t, d.Remove(file))
 				if _, err := raftlog.Open(small(d)); !errors.Is(err, raftlog.ErrDamaged) {
 					t.Fatalf("%s removed: %v", file, err)
 				}
 			}
-		})
-	}
+		}
+	})
 }
 
 // Sectors, or runs of them, that turn to zeros or to noise in the synced part.
 // After a power cut that took the last mark with it, a synced end that turns to
 // zeros looks like one that never arrived: nothing can be promised then.
 func TestLostSectors(t *testing.T) {
-	for _, name := range []string{"closed", "killed"} {
-		end := endings[name]
-		t.Run(name, func(t *testing.T) {
+	eachLog(t, func(t *testing.T, begin func(testing.TB, *faultdisk.Disk) (*raftlog.Log, model)) {
+		for _, name := range []string{"closed", "killed"} {
 			disk := faultdisk.New(1)
-			l, m := smallLog(t, disk)
-			end(t, disk, l)
+			l, m := begin(t, disk)
+			endings[name](t, disk, l)
 			random := rand.New(rand.NewPCG(1, 1))
 			for _, file := range disk.Names() {
 				size := len(disk.Bytes(file))
@@ -146,8 +185,8 @@ func TestLostSectors(t *testing.T) {
 					}
 				}
 			}
-		})
-	}
+		}
+	})
 }
 
 // Alice's entry is synced, Bob's and Carol's are written after it, and the
@@ -163,7 +202,7 @@ func TestTornTail(t *testing.T) {
 	end := used(d, firstSegment)
 	must(t, l.Append([]raftlog.Update{{Group: 1, Entries: entries(1, 41, 45, 1)}}))
 	d.Kill()
-	clear(d.Bytes(firstSegment)[begin : begin+(end-begin)/512*512-512])
+	unwritten(d, firstSegment, begin, end-512)
 	for range 2 {
 		l = mustOpen(t, small(d))
 		wantEntries(t, l.Group(1), entries(1, 1, 1, 1))
@@ -179,13 +218,29 @@ func TestTornTail(t *testing.T) {
 
 const firstSegment = "0000000001.seg"
 
-// used is the length of a file without the zeros at its end, in words.
+// used is the length of a file without the zeros and stamps at its end, in words.
 func used(d *faultdisk.Disk, file string) int {
 	b := d.Bytes(file)
-	for len(b) >= 8 && binary.LittleEndian.Uint64(b[len(b)-8:]) == 0 {
+	for len(b) >= 8 && (stamp(file, len(b)-8) || binary.LittleEndian.Uint64(b[len(b)-8:]) == 0) {
 		b = b[:len(b)-8]
 	}
 	return len(b)
+}
+
+// stamp reports whether that word of a file is a sector's stamp.
+func stamp(file string, off int) bool {
+	return strings.HasSuffix(file, ".seg") && off > 512 && off%512 == 504
+}
+
+// unwritten makes a file as if what stands from one word up to another had not
+// arrived; the sector in which it begins had arrived before.
+func unwritten(d *faultdisk.Disk, file string, from, to int) {
+	b := d.Bytes(file)
+	for off := from; off < to; off += 8 {
+		if !stamp(file, off) || off-off%512 >= from {
+			clear(b[off : off+8])
+		}
+	}
 }
 
 // The marks are lost, as a power cut may lose them, but the third record says
@@ -204,7 +259,7 @@ func TestLaterRecordProvesDamage(t *testing.T) {
 	}
 	d.Kill()
 	d.Put("LOG", marks)
-	clear(d.Bytes(firstSegment)[begin : begin+512])
+	unwritten(d, firstSegment, begin, begin+512)
 	_, err := raftlog.Open(small(d))
 	var damage *raftlog.DamagedError
 	if !errors.As(err, &damage) || damage.File != firstSegment || damage.Offset != int64(begin) {

@@ -13,7 +13,9 @@ type Disk interface {
 	// Open opens a file for reading and writing.
 	Open(name string) (File, error)
 	Remove(name string) error
-	// Sync makes what Create and Remove did durable.
+	// Rename gives a file another name, which no file has.
+	Rename(from, to string) error
+	// Sync makes what Create, Remove and Rename did durable.
 	Sync() error
 }
 

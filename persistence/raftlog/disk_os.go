@@ -110,8 +110,11 @@ func (d *osDisk) Open(name string) (File, error) {
 }
 
 func (d *osDisk) Remove(name string) error { return os.Remove(filepath.Join(d.path, name)) }
-func (d *osDisk) Sync() error              { return d.dir.Sync() }
-func (d *osDisk) Close() error             { return d.dir.Close() }
+func (d *osDisk) Rename(from, to string) error {
+	return os.Rename(filepath.Join(d.path, from), filepath.Join(d.path, to))
+}
+func (d *osDisk) Sync() error  { return d.dir.Sync() }
+func (d *osDisk) Close() error { return d.dir.Close() }
 
 type osFile struct{ *os.File }
 

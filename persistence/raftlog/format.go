@@ -6,7 +6,8 @@ import (
 	"hash/crc32"
 )
 
-// position is a place in the log: a byte of a segment.
+// position is a place in the log: a byte of a segment, stamps not counted; see
+// fileOffset.
 type position struct{ seg, off uint32 }
 
 func (p position) before(q position) bool {
@@ -162,9 +163,9 @@ func isZero(b []byte) bool {
 }
 
 const (
-	formatVersion = 1
+	formatVersion = 2
 	segmentMagic  = "RookSeg\n"
-	segmentHeader = sector // the first frame is never in the header's sector
+	segmentHeader = payload // the first frame is never in the header's sector
 )
 
 // segmentInfo is what a segment's header says.
@@ -189,14 +190,14 @@ const segmentInfoBytes = 32
 // decodeSegmentInfo returns the reason why b is no header of the log's segment
 // seq, or "".
 func decodeSegmentInfo(b []byte, log uint64, seq uint32) (info segmentInfo, reason string) {
-	if len(b) < segmentHeader {
+	if len(b) < sector {
 		return info, "the file is shorter than a segment's header"
 	}
 	sum := crc32.Checksum(b[:segmentInfoBytes-4], castagnoli)
 	if string(b[:8]) != segmentMagic || binary.LittleEndian.Uint32(b[segmentInfoBytes-4:]) != sum {
 		return info, "the segment's header does not check"
 	}
-	if !isZero(b[segmentInfoBytes:segmentHeader]) {
+	if !isZero(b[segmentInfoBytes:sector]) {
 		return info, "the segment's header does not end in zeros"
 	}
 	info = segmentInfo{

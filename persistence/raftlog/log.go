@@ -36,8 +36,10 @@ type Log struct {
 	order     []*Group
 	segments  []*segment // ascending; the last one is written to
 	synced    position
-	spare     *spare // the next segment, from half of the current one on
+	spare     *spare   // the next segment, from half of the current one on
+	free      []string // files of the usual size to make segments of
 	buf       []byte
+	image     []byte // of buf, as the file gets it
 	staged    []stagedUpdate
 	round     uint64
 	tailBytes int

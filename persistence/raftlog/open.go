@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 const maxSegmentFile = 1<<32 - 1
@@ -18,7 +19,7 @@ func Open(cfg Config) (*Log, error) {
 		return nil, err
 	}
 	cfg = cfg.withDefaults()
-	cfg.SegmentBytes = padded(cfg.SegmentBytes)
+	cfg.SegmentBytes = (cfg.SegmentBytes + sector - 1) / sector * sector
 	l := &Log{cfg: cfg, disk: cfg.Disk, groups: make(map[uint32]*Group), unlock: func() error { return nil }}
 	if l.disk == nil {
 		dir, err := openDir(cfg.Dir)
@@ -60,13 +61,29 @@ func (l *Log) open(missing Missing) error {
 		return errors.Join(f.Close(), l.beginAgain(found))
 	}
 	l.marks, l.frames = m, frames{m.log}
+	if err := l.removeFree(found.free); err != nil {
+		return err
+	}
 	return l.recover(found.segments)
+}
+
+// removeFree removes what the last process would have used again. A crash may
+// have left such a file under the name of a segment as well: only the name goes.
+func (l *Log) removeFree(names []string) error {
+	l.free = nil
+	for _, name := range names {
+		if err := l.disk.Remove(name); err != nil {
+			return fmt.Errorf("raftlog: remove %s: %w", name, err)
+		}
+	}
+	return nil
 }
 
 // contents is what a log's directory holds.
 type contents struct {
 	log      bool
 	segments []uint32 // ascending
+	free     []string
 	others   []string
 }
 
@@ -79,6 +96,8 @@ func classify(names []string) contents {
 			c.segments = append(c.segments, seq)
 		case name == logFile:
 			c.log = true
+		case strings.HasSuffix(name, freeSuffix):
+			c.free = append(c.free, name)
 		case name != "lost+found":
 			c.others = append(c.others, name)
 		}
@@ -89,7 +108,7 @@ func classify(names []string) contents {
 
 func (l *Log) openNew(found contents, missing Missing) error {
 	switch {
-	case len(found.segments) > 0:
+	case len(found.segments)+len(found.free) > 0:
 		return &DamagedError{File: logFile, Reason: "the file is missing, but there are segments"}
 	case len(found.others) > 0:
 		return fmt.Errorf("%w: %s holds %q, but no log", ErrLost, l.cfg.Dir, found.others[0])
@@ -115,7 +134,7 @@ func (l *Log) beginAgain(found contents) error {
 		if err = errors.Join(err, f.Close()); err != nil {
 			return fmt.Errorf("raftlog: read %s: %w", segmentName(seq), err)
 		}
-		if seq != 1 || len(b) > segmentHeader && !isZero(b[segmentHeader:]) {
+		if seq != 1 || len(b) > sector && !isZero(b[sector:]) {
 			return damaged
 		}
 		if err := removeFile(l.disk, segmentName(seq)); err != nil {

@@ -1,7 +1,6 @@
 package raftlog
 
 import (
-	"fmt"
 	"slices"
 
 	"go.etcd.io/raft/v3/raftpb"
@@ -50,17 +49,16 @@ func (l *Log) readPlace(p place, lo, hi uint64) ([]*raftpb.Entry, error) {
 		return nil, &DamagedError{File: segmentName(p.at.seg), Reason: "the segment is not open"}
 	}
 	s := l.segments[i]
-	frame := make([]byte, headBytes)
-	if _, err := s.file.ReadAt(frame, int64(p.at.off)); err != nil {
-		return nil, fmt.Errorf("raftlog: read %s: %w", segmentName(s.seq), err)
+	frame, err := s.read(l.frames, headBytes, p.at.off)
+	if err != nil {
+		return nil, err
 	}
 	h, ok := l.frames.readHead(frame, p.at)
 	if !ok || uint64(p.at.off)+uint64(frameBytes(h.body)) > uint64(s.size) {
 		return nil, s.damaged(p.at.off, "a record's head does not check on reading it back")
 	}
-	frame = append(frame, make([]byte, frameBytes(h.body)-headBytes)...)
-	if _, err := s.file.ReadAt(frame[headBytes:], int64(p.at.off)+headBytes); err != nil {
-		return nil, fmt.Errorf("raftlog: read %s: %w", segmentName(s.seq), err)
+	if frame, err = s.read(l.frames, frameBytes(h.body), p.at.off); err != nil {
+		return nil, err
 	}
 	_, body, ok := l.frames.readFrame(frame, p.at)
 	if !ok {

@@ -9,7 +9,8 @@ import (
 type recovery struct {
 	log   *Log
 	known position // up to here the log is known to have been synced
-	buf   []byte
+	buf   []byte   // the segment that is read, without stamps
+	bad   uint32   // offset of its first sector with a bad stamp
 
 	started bool // a state frame was read
 
@@ -78,7 +79,8 @@ func (r *recovery) segment(seq uint32) (sealed bool, err error) {
 	if reason != "" {
 		return false, s.damaged(0, reason)
 	}
-	s.size = info.size
+	s.size = room(info.size)
+	r.buf, r.bad = l.frames.view(r.buf, seq)
 	for !sealed {
 		at := position{seq, s.end}
 		h, body, ok := l.frames.readFrame(r.buf[s.end:], at)
@@ -97,7 +99,9 @@ func (r *recovery) segment(seq uint32) (sealed bool, err error) {
 		if reason = r.replay(body, at); reason != "" {
 			return false, s.damaged(at.off, reason)
 		}
-		s.end += uint32(frameBytes(h.body))
+		if s.end += uint32(frameBytes(h.body)); s.end > r.bad {
+			return false, s.damaged(r.bad, "a sector's stamp does not check")
+		}
 		sealed = body[0] == kindSeal
 	}
 	return true, r.rewrite(s)
@@ -138,7 +142,10 @@ func (r *recovery) rewrite(s *segment) error {
 	if r.known.seg > s.seq || from >= s.end {
 		return nil
 	}
-	if _, err := s.file.WriteAt(r.buf[from:s.end], int64(from)); err != nil {
+	// Whole sectors, with what follows the end: that is for cut to clear.
+	to := (s.end + payload - 1) / payload * payload
+	b := r.log.frames.image(nil, r.buf[from:to], position{s.seq, from}, fileOffset(to))
+	if _, err := s.file.WriteAt(b, fileOffset(from)); err != nil {
 		return fmt.Errorf("raftlog: rewrite the end of %s: %w", segmentName(s.seq), err)
 	}
 	return nil
@@ -150,7 +157,7 @@ func (r *recovery) endAt(s *segment) error {
 	r.end = position{s.seq, s.end}
 	if r.end.before(r.known) {
 		return s.damaged(s.end, fmt.Sprintf("a record does not check, and the log was synced up to offset %d of %s",
-			r.known.off, segmentName(r.known.seg)))
+			fileOffset(r.known.off), segmentName(r.known.seg)))
 	}
 	if !r.log.frames.torn(r.buf, int(s.end), s.seq) {
 		return s.damaged(s.end, "a record was written in full and does not check")
@@ -162,7 +169,7 @@ func (r *recovery) endAt(s *segment) error {
 func (r *recovery) disprove(s *segment, claimed position) error {
 	if r.end.before(claimed) {
 		return s.damaged(r.end.off, fmt.Sprintf("a record does not check, and a later one "+
-			"says that the log was synced up to offset %d of %s", claimed.off, segmentName(claimed.seg)))
+			"says that the log was synced up to offset %d of %s", fileOffset(claimed.off), segmentName(claimed.seg)))
 	}
 	return nil
 }
@@ -193,7 +200,7 @@ func (r *recovery) cut(later []uint32) error {
 	}
 	l.cfg.Logger.Warn("raft log: cut off what a crash left unsynced", "segment", last.seq, "offset", from, "bytes", r.torn)
 	// A frame stays torn while it is cleared: its hole stays, or its head goes.
-	if _, err := last.file.WriteAt(make([]byte, r.torn), int64(from)); err != nil {
+	if _, err := last.write(l.frames, make([]byte, r.torn), last.end, nil); err != nil {
 		return fmt.Errorf("raftlog: clear the end of %s: %w", segmentName(last.seq), err)
 	}
 	return nil
@@ -210,9 +217,10 @@ func (r *recovery) examine(last *segment, seq uint32) error {
 	if err = errors.Join(err, f.Close()); err != nil {
 		return fmt.Errorf("raftlog: read %s: %w", segmentName(seq), err)
 	}
-	if len(content) < segmentHeader {
+	if len(content) < sector {
 		return nil
 	}
+	content, _ = r.log.frames.view(content, seq)
 	return r.disprove(last, r.log.frames.claims(content[segmentHeader:], position{seq, segmentHeader}))
 }
 

@@ -33,8 +33,11 @@ func (l *Log) write() (position, error) {
 	}
 	base := position{s.seq, s.end}
 	l.frames.stamp(l.buf, base, l.synced)
-	if _, err := s.file.WriteAt(l.buf, int64(s.end)); err != nil {
+	if l.image, err = s.write(l.frames, l.buf, s.end, l.image); err != nil {
 		return position{}, l.fail(fmt.Errorf("raftlog: write to %s: %w", segmentName(s.seq), err))
+	}
+	if cap(l.image) > keptBuffer {
+		l.image = nil
 	}
 	s.end += uint32(len(l.buf))
 	l.cfg.Metrics.appends.Inc()
@@ -79,7 +82,7 @@ func (l *Log) roll(s *segment, state int) (*segment, int, error) {
 	}
 	seal := closeFrame(appendSeal(openFrame(nil), next.seq), 0)
 	l.frames.stamp(seal, position{s.seq, s.end}, l.synced)
-	if _, err := s.file.WriteAt(seal, int64(s.end)); err != nil {
+	if l.image, err = s.write(l.frames, seal, s.end, l.image); err != nil {
 		return nil, 0, errors.Join(fmt.Errorf("raftlog: seal %s: %w", segmentName(s.seq), err), next.file.Close())
 	}
 	s.end += uint32(len(seal))
@@ -93,18 +96,32 @@ func (l *Log) roll(s *segment, state int) (*segment, int, error) {
 func (l *Log) prepare(seq uint32) {
 	sp := &spare{done: make(chan struct{})}
 	l.spare = sp
+	produce := l.maker(seq)
 	l.cfg.spawn(func() {
 		defer close(sp.done)
-		sp.segment, sp.err = createSegment(l.disk, l.frames.log, seq, uint32(l.cfg.SegmentBytes))
+		sp.segment, sp.err = produce()
 		if sp.err != nil {
 			l.cfg.Logger.Error("raft log: the next segment cannot be made; the log breaks when this one is full", "error", sp.err)
 		}
 	})
 }
 
+// maker returns what makes a segment of the usual size: of a free file, where
+// there is one.
+func (l *Log) maker(seq uint32) func() (*segment, error) {
+	size := uint32(l.cfg.SegmentBytes)
+	n := len(l.free)
+	if n == 0 {
+		return func() (*segment, error) { return createSegment(l.disk, l.frames.log, seq, size) }
+	}
+	free := l.free[n-1]
+	l.free = l.free[:n-1]
+	return func() (*segment, error) { return reuseSegment(l.disk, l.frames.log, free, seq, size) }
+}
+
 // nextSegment returns an empty segment with room for n bytes of frames.
 func (l *Log) nextSegment(seq uint32, n int) (*segment, error) {
-	size := max(segmentHeader+n+int(sealBytes), l.cfg.SegmentBytes)
+	size := segmentHeader + n + int(sealBytes)
 	if sp := l.spare; sp != nil {
 		l.spare = nil
 		<-sp.done
@@ -118,5 +135,8 @@ func (l *Log) nextSegment(seq uint32, n int) (*segment, error) {
 			return nil, err
 		}
 	}
-	return createSegment(l.disk, l.frames.log, seq, uint32(padded(size)))
+	if size <= int(room(uint32(l.cfg.SegmentBytes))) {
+		return l.maker(seq)()
+	}
+	return createSegment(l.disk, l.frames.log, seq, uint32(fileBytes(size)))
 }

@@ -35,6 +35,7 @@ const (
 	Create  Op = "create"
 	Open    Op = "open"
 	Remove  Op = "remove"
+	Rename  Op = "rename"
 	SyncDir Op = "syncdir"
 	Read    Op = "read"
 	Write   Op = "write"
@@ -285,6 +286,25 @@ func (d *Disk) Remove(name string) error {
 		return &fs.PathError{Op: "remove", Path: name, Err: fs.ErrNotExist}
 	}
 	delete(d.files, name)
+	return nil
+}
+
+// Rename gives a file another name. A power cut may leave either name, both, or
+// none, until the directory is synced: that is more than journals do.
+func (d *Disk) Rename(from, to string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.check(Rename, from); err != nil {
+		return err
+	}
+	switch {
+	case d.files[from] == nil:
+		return &fs.PathError{Op: "rename", Path: from, Err: fs.ErrNotExist}
+	case d.files[to] != nil:
+		return &fs.PathError{Op: "rename", Path: to, Err: fs.ErrExist}
+	}
+	d.files[to] = d.files[from]
+	delete(d.files, from)
 	return nil
 }
 
