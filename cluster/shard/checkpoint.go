@@ -13,6 +13,9 @@ const (
 	retryMax   = time.Minute
 )
 
+// A checkpoint is hurried when this share of the next one has come together.
+const hurryShare = 4
+
 // checkpointer is the loop's side of checkpoints.
 type checkpointer struct {
 	last     time.Time // begun
@@ -60,6 +63,9 @@ func (s *Set) checkpointDue(now time.Time) bool {
 // maybeCheckpoint begins one. Between rounds every group's applied index is
 // exactly what the overlay holds.
 func (s *Set) maybeCheckpoint() {
+	if c := &s.checkpoint; c.frozen != nil && s.config.Store.Bytes() >= s.config.CheckpointBytes/hurryShare {
+		c.frozen.Hurry()
+	}
 	now := s.config.Now()
 	if !s.checkpointDue(now) {
 		return

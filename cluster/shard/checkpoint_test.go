@@ -67,6 +67,27 @@ func TestCheckpointBySize(t *testing.T) {
 	}
 }
 
+// A checkpoint may take its time until what comes meanwhile piles up.
+func TestCheckpointIsHurried(t *testing.T) {
+	n := newSolo(t, func(c *Config) { c.CheckpointBytes = 100 })
+	n.lead()
+	n.store.gate = make(chan struct{})
+	n.propose(1, "a="+strings.Repeat("x", 100))
+	n.round()
+	n.propose(2, "b=1")
+	n.round()
+	if trace := n.trace.take(); !n.set.Checkpointing() || strings.Contains(trace, "hurry") {
+		t.Fatalf("hurried too early, or no checkpoint:\n%s", trace)
+	}
+	n.propose(3, "c="+strings.Repeat("x", 100/hurryShare))
+	n.round()
+	if trace := n.trace.take(); !strings.Contains(trace, "hurry") {
+		t.Errorf("not hurried:\n%s", trace)
+	}
+	close(n.store.gate)
+	(<-n.posted)()
+}
+
 // What goes on while the checkpoint is being written belongs to the next one.
 func TestProposalsDuringCheckpoint(t *testing.T) {
 	n := newSolo(t, nil)

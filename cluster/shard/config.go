@@ -83,6 +83,9 @@ type Frozen interface {
 	// Write returns when it is durable. It is called off the loop. An error is
 	// tried again, unless it wraps ErrStoreBroken.
 	Write(context.Context) error
+	// Hurry says that it should return soon rather than leave processor and
+	// disk to others. It is called on the loop, perhaps more than once.
+	Hurry()
 }
 
 // Defaults of a Config.

@@ -241,6 +241,8 @@ type memFrozen struct {
 	rows map[string]string
 }
 
+func (f *memFrozen) Hurry() { f.s.trace.add("hurry") }
+
 func (f *memFrozen) Write(ctx context.Context) error {
 	if f.s.gate != nil {
 		select {

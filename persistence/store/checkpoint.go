@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"sync"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -18,6 +19,9 @@ type Frozen struct {
 	rows    *overlay // read-only until Thaw
 	settles bool     // its completion ends the distrust of PutNew
 
+	hurried sync.Once
+	hurry   chan struct{} // closed by Hurry
+
 	// owned by Write, then by Thaw
 	touched bool // some of it may be in Badger
 }
@@ -30,7 +34,7 @@ func (s *Store) Freeze() (*Frozen, bool) {
 	}
 	s.cfg.Metrics.Elided.Add(float64(s.elided))
 	s.elided = 0
-	f := &Frozen{s: s, rows: s.live, settles: s.replayed}
+	f := &Frozen{s: s, rows: s.live, settles: s.replayed, hurry: make(chan struct{})}
 	s.frozen, s.live = f, newOverlay(s.cfg.Split)
 	s.cfg.Metrics.OverlayBytes.Set(float64(f.rows.bytes))
 	if f.rows.rows > 0 {
@@ -44,6 +48,10 @@ func (f *Frozen) Len() int { return f.rows.rows }
 
 // Bytes is the size, overhead included.
 func (f *Frozen) Bytes() int { return f.rows.bytes }
+
+// Hurry ends the pauses of Write. It is for when what is applied meanwhile
+// piles up.
+func (f *Frozen) Hurry() { f.hurried.Do(func() { close(f.hurry) }) }
 
 // Write puts the generation into Badger and syncs every file, so that the
 // checkpoint it belongs to may be recorded once it has returned nil. It reads
@@ -104,6 +112,7 @@ func (f *Frozen) writeRows(ctx context.Context) error {
 	c := chunk{s: s}
 	var err error
 	flush := func() bool {
+		begun := time.Now()
 		if err = context.Cause(ctx); err != nil {
 			err = fmt.Errorf("store: checkpoint: %w", err)
 			return false
@@ -113,10 +122,11 @@ func (f *Frozen) writeRows(ctx context.Context) error {
 			return false
 		}
 		f.touched = true
-		if err = c.write(); err != nil {
+		if err = errors.Join(c.write(), s.syncLogs()); err != nil {
 			err = s.fail(err)
 			return false
 		}
+		f.pause(ctx, time.Since(begun))
 		if s.interrupt != nil {
 			err = s.interrupt()
 		}
@@ -130,6 +140,18 @@ func (f *Frozen) writeRows(ctx context.Context) error {
 		flush()
 	}
 	return err
+}
+
+// pause leaves processor and disk to others, for whom the checkpoint is not
+// urgent.
+func (f *Frozen) pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-f.hurry:
+	case <-ctx.Done():
+	}
 }
 
 // chunk is what goes to Badger between two looks at space and context.

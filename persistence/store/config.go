@@ -33,7 +33,7 @@ type Config struct {
 	Split func(key []byte) int
 
 	Reserve     int64 // free bytes a checkpoint leaves on the file system; DefaultReserve
-	ChunkBytes  int   // bytes written to Badger between two looks at space and context; default 8 MiB
+	ChunkBytes  int   // bytes written to Badger between two pauses, each with a look at space and context; default 512 KiB
 	VerifyBytes int64 // tables larger than this in total are verified by Maintain only, not at Open; default 8 GiB
 	FlattenMax  int64 // Maintain flattens a tree up to this size; default 4 GiB
 
@@ -74,7 +74,7 @@ func (c *Config) setDefaults() {
 		c.Split = func([]byte) int { return 0 }
 	}
 	if c.ChunkBytes == 0 {
-		c.ChunkBytes = 8 * mib
+		c.ChunkBytes = mib / 2
 	}
 }
 

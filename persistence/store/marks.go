@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,7 +10,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/cespare/xxhash/v2"
 )
@@ -41,6 +41,16 @@ func (m marks) check() uint32 {
 	return crc32.Checksum(fmt.Append(nil, m.Files), castagnoli)
 }
 
+// written is where the zeros at the end of b begin. It compares by the page:
+// most of a log that is new is zeros.
+func written(b []byte) int {
+	var zeros [4 << 10]byte
+	for len(b) >= len(zeros) && bytes.Equal(b[len(b)-len(zeros):], zeros[:]) {
+		b = b[:len(b)-len(zeros)]
+	}
+	return len(bytes.TrimRight(b, "\x00"))
+}
+
 // measure reads a file up to its last byte that is not zero, but not more than
 // limit bytes.
 func measure(path string, limit int64) (length int64, sum uint64, err error) {
@@ -58,7 +68,7 @@ func measure(path string, limit int64) (length int64, sum uint64, err error) {
 	)
 	for {
 		n, err := r.Read(buf)
-		end := len(strings.TrimRight(view(buf[:n]), "\x00"))
+		end := written(buf[:n])
 		if end > 0 {
 			for length += owed; owed > 0; owed -= min(owed, int64(len(zeros))) {
 				h.Write(zeros[:min(owed, int64(len(zeros)))])
