@@ -80,11 +80,14 @@ type weight struct {
 	parts    report.Resident
 }
 
-// weigh reads the memory after a collection, as the runtime would do by itself
-// within two minutes of idling: garbage of the set-up is not the sessions'.
+// weigh reads the memory after two collections, as the runtime would do by itself
+// within some minutes of idling: garbage of the set-up is not the sessions', and
+// what pools keep goes with the second.
 func (e *Env) weigh(ctx context.Context, rest time.Duration) (weight, error) {
-	if _, err := e.Node.Collect(ctx); err != nil {
-		return weight{}, err
+	for range 2 {
+		if _, err := e.Node.Collect(ctx); err != nil {
+			return weight{}, err
+		}
 	}
 	if err := pass(ctx, rest); err != nil { // the runtime gives pages back by and by
 		return weight{}, err

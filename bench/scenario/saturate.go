@@ -96,6 +96,9 @@ func (s *Saturate) Run(ctx context.Context, env *Env) (_ *report.Result, err err
 	if o, b := over.Accepted(), before.Accepted(); o != nil && b != nil && b.P99 > 0 {
 		r.AcceptedP99Ms, r.P99At90Ms, r.P99Ratio = o.P99, b.P99, o.P99/b.P99
 	}
+	if r.AcceptedShare > 1.05 {
+		r.Note("more than the maximum was accepted: what was found as the maximum is none, as where others use the machine, or with few users; say --maximum, or run it again")
+	}
 	if after.Rate < offeredBound*shareAfter*maximum {
 		r.Note("after the overload half of the maximum is not done: %.0f of %.0f a second", after.Rate, shareAfter*maximum)
 	}
