@@ -10,7 +10,9 @@ import (
 	"math"
 	"os"
 	"strings"
+	"sync"
 
+	"github.com/rookery-im/rookery/cmd/rookery/heap"
 	"github.com/rookery-im/rookery/cmd/rookery/node"
 	"github.com/rookery-im/rookery/cmd/rookery/settings"
 )
@@ -58,6 +60,11 @@ func runNode(ctx context.Context, args []string, std streams, c carriage) error 
 	if err != nil {
 		return err
 	}
+	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	var running sync.WaitGroup
+	running.Go(func() { heap.Keep(background, e.Config.HeapFloor) })
+	defer running.Wait()
+	defer cancel()
 	greet(std.out, n, allowed, cfg)
 	select {
 	case <-ctx.Done():

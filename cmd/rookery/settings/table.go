@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/rookery-im/rookery/cluster/control"
+	"github.com/rookery-im/rookery/cmd/rookery/heap"
 	"github.com/rookery-im/rookery/cmd/rookery/node"
 	"github.com/rookery-im/rookery/transport/session"
 )
@@ -15,13 +16,15 @@ type Config struct {
 	Node      node.Config
 	LogLevel  slog.Level
 	LogFormat string
+	// HeapFloor is what the heap may grow to before it is collected, bytes.
+	HeapFloor int64
 	// File is the configuration file that was read, or empty.
 	File string
 }
 
 // Default is the configuration of somebody who sets nothing.
 func Default() Config {
-	c := Config{Node: node.DefaultConfig(), LogFormat: "text"}
+	c := Config{Node: node.DefaultConfig(), LogFormat: "text", HeapFloor: heap.DefaultFloor}
 	c.Node.Data, c.Node.Listen, c.Node.Admin = "./data", "127.0.0.1:8080", "127.0.0.1:9090"
 	return c
 }
@@ -240,6 +243,9 @@ func rates() []Setting {
 	}, {
 		Name: "mailbox-size", Doc: "the same, in bytes",
 		kind: scalar(func(c *Config) *int { return &c.Node.MailboxBytes }, within(size[int](), 2<<20, 1<<30)),
+	}, {
+		Name: "heap-floor", Doc: "what the heap may grow to before it is collected, however little of it is in use: less takes more CPU under load; without load it is given back in either case. Where the environment has GOGC that rules",
+		kind: scalar(func(c *Config) *int64 { return &c.HeapFloor }, within(size[int64](), 1<<20, 1<<40)),
 	}}
 }
 
