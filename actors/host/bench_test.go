@@ -1,6 +1,7 @@
 package host
 
 import (
+	"encoding/binary"
 	"fmt"
 	"testing"
 
@@ -104,6 +105,118 @@ func BenchmarkTellOnly(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// A message and its receipt through two shards with the real core, in batches
+// of 64 pairs of users: send, ack, told, taken in, ack of the receipt. Raft and
+// the gateway cost nothing here; the store is a map.
+func BenchmarkReceiptHops(b *testing.B) {
+	w := newWorld(b)
+	w.load = func(id string, rows user.Rows, att []user.Attachment) (Core, error) { return user.Load(id, rows, att) }
+	hops := &hops{shards: map[uint32]*rig{1: w.shards[1], 2: w.shards[2]}}
+	for _, r := range w.each() {
+		r.cfg.Router, r.cfg.Gateway = hops, &quiet{}
+	}
+	w.lead(1)
+	const pairs = 64
+	var from, to [pairs]*nodepb.Origin
+	for i := range pairs {
+		from[i], to[i] = hops.connect(w, fmt.Sprintf("alice%d1", i)), hops.connect(w, fmt.Sprintf("bob%d2", i))
+	}
+	id := make([]byte, 16)
+	b.ReportAllocs()
+	for n := uint64(1); b.Loop(); n++ {
+		for i := range pairs {
+			id := append(id[:0:0], id...)
+			binary.BigEndian.PutUint64(id, n)
+			_ = w.shards[2].Tell(to[i].GetUser(), &nodepb.Send{
+				Origin: from[i], To: to[i].GetUser(), Number: n, Previous: n - 1, Id: id, Kind: 1, Payload: make([]byte, 100),
+			})
+		}
+		hops.round()
+		for i := range pairs {
+			_ = w.shards[2].Tell(to[i].GetUser(), &nodepb.Ack{Origin: to[i], Seq: n})
+		}
+		hops.round()
+		w.now += 30
+		hops.round()
+		for i := range pairs {
+			_ = w.shards[1].Tell(from[i].GetUser(), &nodepb.Ack{Origin: from[i], Seq: n})
+		}
+		w.now += 30
+		hops.round()
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*pairs), "ns/message")
+}
+
+// hops is a router that hands out at the end of a round.
+type hops struct {
+	shards map[uint32]*rig
+	queue  []hop
+}
+
+type hop struct {
+	src, dst uint32
+	number   uint64
+	step     *storepb.Step
+	take     func(h *hops, m hop)
+}
+
+func (h *hops) add(m hop) { h.queue = append(h.queue, m) }
+
+func (h *hops) Relay(src, dst uint32, number uint64, step *storepb.Step) {
+	h.add(hop{src, dst, number, step, func(h *hops, m hop) { _ = h.shards[m.dst].TakeStep(m.src, m.number, m.step) }})
+}
+
+func (h *hops) Confirm(src, dst uint32, number uint64) {
+	h.add(hop{src, dst, number, nil, func(h *hops, m hop) { h.shards[m.src].TakeConfirm(m.dst, m.number) }})
+}
+
+func (h *hops) Resend(uint32, uint32, uint64) {}
+
+func (h *hops) Tell(src, dst uint32, step *storepb.Step) {
+	h.add(hop{src, dst, 0, step, func(h *hops, m hop) { h.shards[m.dst].TakeTell(m.src, m.step) }})
+}
+
+func (h *hops) Told(src, dst uint32, step *storepb.Step) {
+	h.add(hop{src, dst, 0, step, func(h *hops, m hop) { h.shards[m.src].TakeTold(m.step) }})
+}
+
+// round as the loop has it.
+func (h *hops) round() {
+	now := h.queue
+	h.queue = nil
+	for _, m := range now {
+		m.take(h, m)
+	}
+	for _, r := range h.shards {
+		r.Tick()
+		r.Flush()
+		if r.busy {
+			r.busy = false
+			if r.data != nil {
+				r.apply()
+			}
+			r.Committed(r.token)
+		}
+	}
+}
+
+// connect a user with one device.
+func (h *hops) connect(w *world, id string) *nodepb.Origin {
+	s := w.shards[shardOf(id)]
+	o := &nodepb.Origin{User: id, Conn: 1, Device: 1}
+	for _, in := range []any{
+		&nodepb.Ask{User: id, Body: &nodepb.Ask_Register{Register: &nodepb.Register{Name: id, Password: "x"}}},
+		&nodepb.Ask{User: id, Body: &nodepb.Ask_LinkDevice{LinkDevice: &nodepb.LinkDevice{Password: "x"}}},
+		&nodepb.Attach{Origin: o},
+	} {
+		_ = s.Tell(id, in)
+	}
+	o.Session = s.term<<32 | uint64(s.sessions)
+	_ = s.Tell(id, &nodepb.Pull{Origin: o, MaxEntries: 100, MaxBytes: 1 << 20})
+	h.round()
+	return o
 }
 
 // A cold user's message: spawn, load, step; hibernation after it.

@@ -33,6 +33,9 @@ type overdue struct {
 	since uint64
 }
 
+// keptLates are kept for reuse in one shard.
+const keptLates = 64
+
 // settleAck is an input that has the ack taken in, and nothing else.
 type settleAck struct{}
 
@@ -139,7 +142,7 @@ func (s *Shard) takeIn(l *live, now uint64) {
 
 func (s *Shard) recycle(t *late) {
 	clear(t.steps)
-	if len(s.lates) < limits.Foretold {
+	if len(s.lates) < keptLates {
 		s.lates = append(s.lates, t)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	nodepb "github.com/rookery-im/rookery/proto/rookery/node/v1"
+	storepb "github.com/rookery-im/rookery/proto/rookery/store/v1"
 )
 
 // BenchmarkSendAck is the hot path: a message for an online user with one
@@ -36,6 +37,43 @@ func BenchmarkSendAck(b *testing.B) {
 		ack.Seq = s.lastSeq
 		if out := s.Step(ctx, ack); len(out.Mutations) != 1 {
 			b.Fatalf("ack: %v", out)
+		}
+	}
+}
+
+// BenchmarkForetell is what an ack is asked before it is taken in.
+func BenchmarkForetell(b *testing.B) {
+	w := lived(b)
+	bob, alice := w.attach("bob", 1, 0, 0), w.attach("alice", 1, 0, 0)
+	w.settle()
+	w.send(alice, &nodepb.Send{To: "bob", Id: messageID("a"), Payload: make([]byte, 100)})
+	w.settle()
+	s := w.state("bob")
+	ack := &nodepb.Ack{Origin: bob.origin(), Seq: s.lastSeq}
+	var steps []*storepb.Step
+	b.ReportAllocs()
+	for b.Loop() {
+		steps, _ = s.Foretell(ack, steps[:0])
+		if len(steps) != 1 {
+			b.Fatal(steps)
+		}
+	}
+}
+
+// BenchmarkReceipt is the sender's side of an ack: a receipt that takes the
+// place of the one before it.
+func BenchmarkReceipt(b *testing.B) {
+	w := lived(b)
+	w.attach("alice", 1, 0, 0)
+	w.settle()
+	s := w.state("alice")
+	ctx := Context{Now: w.now}
+	b.ReportAllocs()
+	for i := uint64(10); b.Loop(); i++ {
+		step := &storepb.Step{To: "alice", Body: &storepb.Step_Watermark{Watermark: &storepb.Watermark{Peer: "bob", Delivered: i}}}
+		s.Needs(step)
+		if out := s.Step(ctx, step); len(out.Mutations) != 1 {
+			b.Fatalf("receipt: %v", out)
 		}
 	}
 }

@@ -72,7 +72,7 @@ func (s *State) foretell(it *item, steps []*storepb.Step, first int) ([]*storepb
 		w.Delivered = it.order
 		return steps, true
 	}
-	return append(steps, &storepb.Step{To: it.peer, Body: &storepb.Step_Watermark{Watermark: &storepb.Watermark{
-		Peer: s.id, Delivered: it.order, Read: c.read,
-	}}}), true
+	step := s.watermarkStep(it.peer, c)
+	step.GetWatermark().Delivered = it.order
+	return append(steps, step), true
 }

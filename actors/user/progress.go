@@ -69,7 +69,7 @@ func (t *turn) ackUpTo(d *device, seq uint64) {
 	}
 	moved = slices.DeleteFunc(moved, func(peer string) bool { return !t.convs[peer].advance() })
 	gone, _ := t.sweep(from, seq)
-	t.progress(gone, []*device{d}, moved...)
+	t.progress(gone, d, moved...)
 	t.receipts(moved)
 }
 
@@ -117,20 +117,31 @@ func (t *turn) wanted(it item) bool {
 	})
 }
 
-// progress records cursors, deletions and the watermarks of peers.
-func (t *turn) progress(gone []uint64, cursors []*device, peers ...string) {
-	p := &storepb.Progress{Deleted: gone}
+// progress records a cursor, deletions and the watermarks of peers.
+func (t *turn) progress(gone []uint64, cursor *device, peers ...string) {
+	var m struct { // one allocation
+		mutation storepb.Mutation
+		op       storepb.Mutation_Progress
+		progress storepb.Progress
+		cursor   storepb.Cursor
+		cursors  [1]*storepb.Cursor
+		marks    [1]*storepb.Watermark
+	}
+	m.mutation.Op, m.op.Progress = &m.op, &m.progress
+	p := &m.progress
+	p.Deleted, p.Cursors, p.Watermarks = gone, m.cursors[:0], m.marks[:0]
 	if h := t.firstStored(); h != t.head && len(gone) > 0 {
 		t.head = h
 		p.Head = h
 	}
-	for _, d := range cursors {
-		p.Cursors = append(p.Cursors, &storepb.Cursor{Device: d.number(), Seq: d.cursor})
+	if cursor != nil {
+		m.cursor.Device, m.cursor.Seq = cursor.number(), cursor.cursor
+		p.Cursors = append(p.Cursors, &m.cursor)
 	}
 	for _, peer := range peers {
 		p.Watermarks = append(p.Watermarks, t.watermark(peer))
 	}
-	t.mutate(&storepb.Mutation{Op: &storepb.Mutation_Progress{Progress: p}})
+	t.mutate(&m.mutation)
 }
 
 func (t *turn) watermark(peer string) *storepb.Watermark {
@@ -148,10 +159,23 @@ func (t *turn) receipts(peers []string) {
 		if t.blocked(peer) || c.delivered == 0 && c.read == 0 {
 			continue
 		}
-		t.relay(&storepb.Step{To: peer, Body: &storepb.Step_Watermark{Watermark: &storepb.Watermark{
-			Peer: t.id, Delivered: c.delivered, Read: c.read, Undelivered: below(c.undelivered, c.delivered),
-		}}})
+		step := t.watermarkStep(peer, c)
+		step.GetWatermark().Undelivered = below(c.undelivered, c.delivered)
+		t.relay(step)
 	}
+}
+
+// watermarkStep tells a peer how far its messages came, the losses excepted,
+// in one allocation.
+func (s *State) watermarkStep(peer string, c *conv) *storepb.Step {
+	var x struct {
+		step storepb.Step
+		body storepb.Step_Watermark
+		mark storepb.Watermark
+	}
+	x.step.To, x.step.Body, x.body.Watermark = peer, &x.body, &x.mark
+	x.mark.Peer, x.mark.Delivered, x.mark.Read = s.id, c.delivered, c.read
+	return &x.step
 }
 
 // markRead moves the read watermark of a conversation.
@@ -220,7 +244,12 @@ func (t *turn) receive(r *storepb.Receipt, skip uint32) {
 	knew := t.contact(r.GetPeer())
 	c.setReceipt(row)
 	t.met(r.GetPeer(), knew)
-	t.append(&storepb.Entry{Skip: skip, Body: &storepb.Entry_Receipt{Receipt: r}}, replaces, row)
+	var x struct { // one allocation; the row stays in memory
+		entry storepb.Entry
+		body  storepb.Entry_Receipt
+	}
+	x.entry.Skip, x.entry.Body, x.body.Receipt = skip, &x.body, r
+	t.append(&x.entry, replaces, row)
 }
 
 func sameRanges(a, b []*storepb.Range) bool {

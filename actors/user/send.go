@@ -139,6 +139,25 @@ func outboxFull() *nodepb.Fault {
 	return fault.New(fault.Unavailable, "", "the shard is behind with its deliveries; try again")
 }
 
+// acceptance is what an accepted message is written as, in one allocation.
+type acceptance struct {
+	mutation storepb.Mutation
+	op       storepb.Mutation_Accept
+	accept   storepb.Accept
+	result   storepb.Result
+	mailbox  storepb.MailboxRow
+	entry    storepb.Entry
+	body     storepb.Entry_Message
+	message  storepb.Message
+}
+
+// of a sender: how the parts hang together, the entry excepted.
+func (x *acceptance) of(row *storepb.Sender) *storepb.Accept {
+	x.mutation.Op, x.op.Accept, x.body.Message = &x.op, &x.accept, &x.message
+	x.accept.Sender, x.accept.Result, x.accept.Mailbox = row, &x.result, &x.mailbox
+	return &x.accept
+}
+
 // accept gives the message its order, time and seq.
 func (t *turn) accept(c *conv, snd *sender, m *nodepb.Send, ask *nodepb.Ask) {
 	o := m.GetOrigin()
@@ -146,7 +165,7 @@ func (t *turn) accept(c *conv, snd *sender, m *nodepb.Send, ask *nodepb.Ask) {
 	c.lastOrder++
 	t.met(o.GetUser(), knew)
 	res := result{id: [16]byte(m.GetId()), order: c.lastOrder, time: t.nextTime(m.GetAfter())}
-	row := &storepb.Sender{
+	row := &storepb.Sender{ // stays in memory
 		Session: snd.row.GetSession(), Number: snd.row.GetNumber(),
 		Accepted: snd.row.GetAccepted() + 1, Order: res.order,
 	}
@@ -155,24 +174,24 @@ func (t *turn) accept(c *conv, snd *sender, m *nodepb.Send, ask *nodepb.Ask) {
 	}
 	snd.row = row
 	snd.keep(byte(row.GetAccepted()%limits.IdempotencyWindow), res)
-	a := &storepb.Accept{
-		Peer: o.GetUser(), Device: o.GetDevice(), Sender: row,
-		Result: &storepb.Result{Id: m.GetId(), Order: res.order, Time: res.time},
-	}
-	msg := &storepb.Message{
-		Id: m.GetId(), From: o.GetUser(), Device: o.GetDevice(), Peer: o.GetUser(), Order: res.order, Time: res.time,
-		Kind: m.GetKind(), ReplyTo: m.GetReplyTo(), Payload: m.GetPayload(), Payloads: payloadsOf(m, t.id),
-	}
+	var x acceptance
+	a, msg := x.of(row), &x.message
+	a.Peer, a.Device = o.GetUser(), o.GetDevice()
+	x.result.Id, x.result.Order, x.result.Time = m.GetId(), res.order, res.time
+	msg.Id, msg.From, msg.Device, msg.Peer = m.GetId(), o.GetUser(), o.GetDevice(), o.GetUser()
+	msg.Order, msg.Time, msg.Kind, msg.ReplyTo = res.order, res.time, m.GetKind(), m.GetReplyTo()
+	msg.Payload, msg.Payloads = m.GetPayload(), payloadsOf(m, t.id)
 	expires := t.ttl(m.GetTtl())
 	discard := t.blocked(o.GetUser())
 	if !discard {
-		a.Entry = &storepb.Entry{Seq: t.nextSeq(), Expires: expires, Body: &storepb.Entry_Message{Message: msg}}
+		a.Entry = &x.entry
+		a.Entry.Seq, a.Entry.Expires, a.Entry.Body = t.nextSeq(), expires, &x.body
 		if o.GetUser() == t.id {
 			a.Entry.Skip = o.GetDevice()
 		}
 	}
-	a.Mailbox = t.mailboxRow()
-	t.mutate(&storepb.Mutation{Op: &storepb.Mutation_Accept{Accept: a}})
+	x.mailbox.LastSeq, x.mailbox.LastTime = t.lastSeq, t.lastTime
+	t.mutate(&x.mutation)
 	t.accepted(m, ask, &nodepb.Sent{Tag: m.GetTag(), Order: res.order, Time: res.time})
 	if discard {
 		c.lose(res.order)

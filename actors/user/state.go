@@ -51,6 +51,8 @@ type State struct {
 	links []link
 	retry uint64
 
+	needed [1]string // scratch of Needs
+
 	// parked are lists that wait, in the order in which they came.
 	parked []Attachment
 }

@@ -17,13 +17,18 @@ type turn struct {
 	*State
 	ctx Context
 	out Output
+
+	// Room for what most steps put out.
+	mutations [1]*storepb.Mutation
+	effects   [2]Effect
 }
 
 // Step takes one input: from a gateway (Attach, Detach, Pull, Ack, Read, Send,
 // Typing, Signal, Watch, Unwatch, DevicesSeen), from the REST API (Ask, Unpark),
 // from another actor (storepb.Step), or Tick. The peers it Needs are in memory.
 func (s *State) Step(ctx Context, in any) Output {
-	t := turn{State: s, ctx: ctx}
+	t := &turn{State: s, ctx: ctx}
+	t.out.Mutations, t.out.Effects = t.mutations[:0], t.effects[:0]
 	switch m := in.(type) {
 	case *nodepb.Send:
 		t.send(m, nil)
@@ -61,23 +66,24 @@ func (s *State) Step(ctx Context, in any) Output {
 	return t.out
 }
 
-// Needs names the peers whose rows the input touches.
+// Needs names the peers whose rows the input touches. The list is good until
+// the next call.
 func (s *State) Needs(in any) []string {
 	switch m := in.(type) {
 	case *nodepb.Send:
-		return []string{m.GetOrigin().GetUser()}
+		return s.needsOne(m.GetOrigin().GetUser())
 	case *nodepb.Ack:
 		return s.peersUpTo(m.GetOrigin().GetDevice(), m.GetSeq())
 	case *storepb.Step:
 		if w := m.GetWatermark(); w != nil {
-			return []string{w.GetPeer()}
+			return s.needsOne(w.GetPeer())
 		}
 	case *nodepb.Read:
-		return []string{m.GetPeer()}
+		return s.needsOne(m.GetPeer())
 	case *nodepb.Attach:
 		return s.peersUpTo(m.GetOrigin().GetDevice(), m.GetAcked())
 	case *nodepb.Watch:
-		return []string{m.GetOrigin().GetUser()}
+		return s.needsOne(m.GetOrigin().GetUser())
 	case *nodepb.Ask:
 		return s.needsOfAsk(m)
 	case Tick:
@@ -87,6 +93,11 @@ func (s *State) Needs(in any) []string {
 		return s.peersExpiring(m.Expiry)
 	}
 	return nil
+}
+
+func (s *State) needsOne(peer string) []string {
+	s.needed[0] = peer
+	return s.needed[:]
 }
 
 func (s *State) needsOfAsk(m *nodepb.Ask) []string {
@@ -183,10 +194,6 @@ func (t *turn) nextTime(after uint64) uint64 {
 	return t.lastTime
 }
 
-func (t *turn) mailboxRow() *storepb.MailboxRow {
-	return &storepb.MailboxRow{LastSeq: t.lastSeq, LastTime: t.lastTime}
-}
-
 // enter puts an entry into the index, and pushes it to the live devices.
 func (t *turn) enter(e *storepb.Entry) {
 	it := t.itemOf(e)
@@ -214,9 +221,16 @@ func (t *turn) append(e *storepb.Entry, replaces uint64, receipt *storepb.Receip
 	if receipt != nil {
 		receipt.Seq = e.GetSeq()
 	}
-	t.mutate(&storepb.Mutation{Op: &storepb.Mutation_Append{Append: &storepb.Append{
-		Entry: e, Replaces: replaces, ReceiptRow: receipt, Mailbox: t.mailboxRow(),
-	}}})
+	var m struct { // one allocation
+		mutation storepb.Mutation
+		op       storepb.Mutation_Append
+		append   storepb.Append
+		mailbox  storepb.MailboxRow
+	}
+	m.mutation.Op, m.op.Append = &m.op, &m.append
+	m.append.Entry, m.append.Replaces, m.append.ReceiptRow, m.append.Mailbox = e, replaces, receipt, &m.mailbox
+	m.mailbox.LastSeq, m.mailbox.LastTime = t.lastSeq, t.lastTime
+	t.mutate(&m.mutation)
 	t.enter(e)
 }
 
