@@ -52,10 +52,21 @@ func reopen(t *testing.T, from string) string {
 	if err := snapshot(from, dir); err != nil {
 		t.Fatal(err)
 	}
-	if err := writeMarks(dir); err != nil {
+	if err := writeMarks(dir, settled(dir)); err != nil {
 		t.Fatal(err)
 	}
 	return dir
+}
+
+// settled is the order of a folder that nobody has open.
+func settled(dir string) *logOrder {
+	o := &logOrder{next: 1 << 30, manifest: 1 << 40}
+	o.found, _ = logNumbers(dir)
+	if data, err := os.ReadFile(filepath.Join(dir, manifestName)); err == nil {
+		o.manifest = int64(len(data)) // whole, since Badger was not cut off
+	}
+	o.inode, _, _ = identify(filepath.Join(dir, manifestName))
+	return o
 }
 
 func readAll(t *testing.T, dir string) (map[string]string, error) {
@@ -144,6 +155,55 @@ func flip(t *testing.T, rng *rand.Rand, dir, suffix string) string {
 		t.Fatal(err)
 	}
 	return fmt.Sprintf("bit %#x of byte %d of %s", bit, at, filepath.Base(path))
+}
+
+// A log that holds rows of the last checkpoint is removed, or emptied: to Badger
+// that is one less.
+func TestMissingLogIsDamage(t *testing.T) {
+	base := fastDir(t)
+	filled(t, base)
+	logs, _ := filepath.Glob(filepath.Join(base, "*"+memSuffix))
+	tried := 0
+	for _, path := range logs {
+		if n, _, err := measure(path, 1<<62); err != nil || n <= logHeader {
+			continue
+		}
+		for what, harm := range map[string]func(path string) error{
+			"removed": os.Remove,
+			"emptied": func(path string) error { return os.Truncate(path, 0) },
+			"replaced": func(path string) error {
+				return errors.Join(os.Remove(path), os.WriteFile(path, make([]byte, 99), 0o600))
+			},
+		} {
+			dir := reopen(t, base)
+			if err := harm(filepath.Join(dir, filepath.Base(path))); err != nil {
+				t.Fatal(err)
+			}
+			if got, err := readAll(t, dir); !errors.Is(err, ErrDamaged) {
+				t.Errorf("%s %s: %d rows, %v; want ErrDamaged", filepath.Base(path), what, len(got), err)
+			}
+			tried++
+		}
+	}
+	if tried == 0 {
+		t.Error("no log holds rows")
+	}
+}
+
+// Whoever copies the folder of a node that has ended has the same files by other
+// inodes. And a log that became a table since the marks is no damage.
+func TestCopiesAndFlushesAreNoDamage(t *testing.T) {
+	base := fastDir(t)
+	rows := filled(t, base)
+	marked, dir := reopen(t, base), fastDir(t)
+	if err := snapshot(marked, dir); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 { // each start and end makes tables of logs
+		if got, err := readAll(t, dir); err != nil || !maps.Equal(got, rows) {
+			t.Fatalf("%d rows of %d, %v", len(got), len(rows), err)
+		}
+	}
 }
 
 // What is after the marks was not synced: a torn end of a log is no damage.

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/cespare/xxhash/v2"
 )
@@ -17,8 +18,9 @@ import (
 // Badger opens a memtable log or a manifest with a damaged record as if it
 // ended there: to it every damage is a torn tail. So each checkpoint leaves
 // marks, what these files held when they were synced, and Open compares. Both
-// kinds of files are only appended to. A file that is not the same any more (by
-// inode and time of birth) or has become empty was replaced by Badger.
+// kinds of files are only appended to. A memtable log may be gone, empty, or
+// replaced by another of its name (by inode and time of birth) once Badger has made
+// a table of it, and has noted that in the manifest; otherwise somebody took it.
 
 const marksName = "SYNCED"
 
@@ -32,13 +34,22 @@ type marks struct {
 type mark struct {
 	Name   string `json:"name"`
 	Inode  uint64 `json:"inode"`
-	Born   int64  `json:"born"`   // ns; see identify
-	Length int64  `json:"length"` // up to the last byte that is not zero: logs are preallocated
-	Sum    uint64 `json:"sum"`    // xxhash of these bytes
+	Born   int64  `json:"born"`            // ns; see identify
+	Length int64  `json:"length"`          // up to the last byte that is not zero: logs are preallocated
+	Sum    uint64 `json:"sum"`             // xxhash of these bytes
+	Loose  bool   `json:"loose,omitempty"` // of a log: Badger may have made a table of it before
 }
 
 func (m marks) check() uint32 {
-	return crc32.Checksum(fmt.Append(nil, m.Files), castagnoli)
+	var text []string
+	for _, k := range m.Files {
+		one := fmt.Sprint(k.Name, " ", k.Inode, k.Born, k.Length, k.Sum)
+		if k.Loose {
+			one += " loose"
+		}
+		text = append(text, "{"+one+"}")
+	}
+	return crc32.Checksum(fmt.Append(nil, text), castagnoli)
 }
 
 // written is where the zeros at the end of b begin. It compares by the page:
@@ -87,19 +98,25 @@ func measure(path string, limit int64) (length int64, sum uint64, err error) {
 }
 
 // writeMarks records what the files hold. Everything is synced and nobody is
-// writing to them.
-func writeMarks(dir string) error {
+// writing to them, but that Badger may make a table of a log at any moment. So the
+// manifest is looked at first: what it notes later explains what is gone by then.
+func writeMarks(dir string, order *logOrder) error {
+	flushes, seen, known := order.flushes(dir)
 	names, err := filepath.Glob(filepath.Join(dir, "*"+memSuffix))
 	if err != nil {
 		return fmt.Errorf("marks: %w", err)
 	}
 	var m marks
-	for _, path := range append(names, filepath.Join(dir, manifestName)) {
+	for _, path := range append([]string{filepath.Join(dir, manifestName)}, names...) {
 		inode, born, ok := identify(path)
 		if !ok {
 			continue
 		}
-		length, sum, err := measure(path, 1<<62)
+		limit, name := int64(1<<62), filepath.Base(path)
+		if name == manifestName {
+			limit = seen
+		}
+		length, sum, err := measure(path, limit)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -110,7 +127,7 @@ func writeMarks(dir string) error {
 		if i, b, ok := identify(path); !ok || i != inode || b != born {
 			continue
 		}
-		m.Files = append(m.Files, mark{filepath.Base(path), inode, born, length, sum})
+		m.Files = append(m.Files, mark{name, inode, born, length, sum, !known && name != manifestName || order.flushed(name, flushes)})
 	}
 	m.Check = m.check()
 	data, err := json.Marshal(m)
@@ -152,29 +169,69 @@ func verifyMarks(dir string) error {
 	if err != nil {
 		return err
 	}
+	from := int64(-1) // what the marks saw of the manifest, where it is still that
+	var gone []string
 	for _, k := range m.Files {
-		if err := k.verify(dir); err != nil {
+		there, err := k.verify(dir)
+		switch {
+		case err != nil:
 			return err
+		case k.Name == manifestName && there:
+			from = k.Length
+		case k.holdsRows() && !there:
+			gone = append(gone, k.Name)
 		}
+	}
+	if from < 0 || len(gone) == 0 { // Badger has written the manifest anew: it cannot be said
+		return nil
+	}
+	path := filepath.Join(dir, manifestName)
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("store: open: %w", err)
+	}
+	flushed := 0
+	for _, r := range manifestRecords(data, from) {
+		if r.flush() {
+			flushed++
+		}
+	}
+	if len(gone) > flushed {
+		return fmt.Errorf("%w: %s: missing or empty, and since the last checkpoint only %d logs became tables", ErrDamaged, strings.Join(gone, ", "), flushed)
 	}
 	return nil
 }
 
-func (k mark) verify(dir string) error {
+// logHeader is what a memtable log begins with.
+const logHeader = 20
+
+func (k mark) holdsRows() bool {
+	return strings.HasSuffix(k.Name, memSuffix) && k.Length > logHeader && !k.Loose
+}
+
+// verify says whether the file is there, or a copy of it.
+func (k mark) verify(dir string) (bool, error) {
 	path := filepath.Join(dir, k.Name)
 	inode, born, ok := identify(path)
-	if !ok || inode != k.Inode || born != k.Born {
-		return nil
+	if !ok {
+		return false, nil
 	}
-	if info, err := os.Stat(path); err != nil || info.Size() == 0 {
-		return err
+	info, err := os.Stat(path)
+	if err != nil {
+		return false, fmt.Errorf("store: open: %w", err)
+	}
+	if info.Size() == 0 {
+		return false, nil
 	}
 	length, sum, err := measure(path, k.Length)
 	if err != nil {
-		return fmt.Errorf("store: open: %w", err)
+		return false, fmt.Errorf("store: open: %w", err)
 	}
-	if length != k.Length || sum != k.Sum {
-		return fmt.Errorf("%w: the first %d bytes of %s are not what was synced", ErrDamaged, k.Length, path)
+	if length == k.Length && sum == k.Sum {
+		return true, nil
 	}
-	return nil
+	if inode != k.Inode || born != k.Born {
+		return false, nil
+	}
+	return false, fmt.Errorf("%w: the first %d bytes of %s are not what was synced", ErrDamaged, k.Length, path)
 }

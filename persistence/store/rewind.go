@@ -74,24 +74,7 @@ func rewindManifest(cfg Config, cause error) error {
 // on, whose new tables are all there or removed again by a later record, and how
 // many of its records made a table of a memtable log.
 func presentPrefix(dir string, data []byte, from int64) (end int64, flushed int) {
-	type record struct {
-		end     int64
-		changes []*pb.ManifestChange
-	}
-	var records []record
-	for at := from; int64(len(data))-at > 8; {
-		n := int64(binary.BigEndian.Uint32(data[at:]))
-		if n > int64(len(data))-at-8 {
-			break // a torn tail, which Badger cuts off
-		}
-		at += 8
-		var set pb.ManifestChangeSet
-		if err := proto.Unmarshal(data[at:at+n], &set); err != nil {
-			break
-		}
-		at += n
-		records = append(records, record{at, set.GetChanges()})
-	}
+	records := manifestRecords(data, from)
 	removed := map[uint64]bool{}
 	for _, r := range records {
 		for _, c := range r.changes {
@@ -110,11 +93,41 @@ func presentPrefix(dir string, data []byte, from int64) (end int64, flushed int)
 				return end, flushed
 			}
 		}
-		// A flush makes one table of level 0 and nothing else.
-		if len(r.changes) == 1 && r.changes[0].GetOp() == pb.ManifestChange_CREATE && r.changes[0].GetLevel() == 0 {
+		if r.flush() {
 			flushed++
 		}
 		end = r.end
 	}
 	return int64(len(data)), flushed
+}
+
+// manifestRecord is what Badger notes at once.
+type manifestRecord struct {
+	end     int64 // in the manifest
+	changes []*pb.ManifestChange
+}
+
+// manifestRecords are those from a record's start on.
+func manifestRecords(data []byte, from int64) []manifestRecord {
+	var records []manifestRecord
+	for at := from; int64(len(data))-at > 8; {
+		n := int64(binary.BigEndian.Uint32(data[at:]))
+		if n > int64(len(data))-at-8 {
+			break // a torn tail, which Badger cuts off
+		}
+		at += 8
+		var set pb.ManifestChangeSet
+		if err := proto.Unmarshal(data[at:at+n], &set); err != nil {
+			break
+		}
+		at += n
+		records = append(records, manifestRecord{at, set.GetChanges()})
+	}
+	return records
+}
+
+// flush says whether a memtable log became a table: that is one of level 0, and
+// nothing else.
+func (r manifestRecord) flush() bool {
+	return len(r.changes) == 1 && r.changes[0].GetOp() == pb.ManifestChange_CREATE && r.changes[0].GetLevel() == 0
 }

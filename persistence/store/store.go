@@ -32,8 +32,9 @@ var (
 // everything but Frozen.Write and Maintain.
 type Store struct {
 	// immutable
-	cfg Config
-	db  *badger.DB
+	cfg   Config
+	db    *badger.DB
+	order *logOrder
 	// In managed mode a read transaction holds no snapshot and never waits for
 	// a commit in progress, so one serves every read: it sees the newest
 	// version of each row. Rows of a checkpoint half written are hidden by the
@@ -77,6 +78,10 @@ func Open(cfg Config) (*Store, error) {
 	if err := verifyAll(cfg); err != nil {
 		return nil, err
 	}
+	order, err := beforeOpen(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("store: open: %w", err)
+	}
 	db, err := badger.OpenManaged(cfg.badger())
 	if err != nil {
 		// What it reads was verified before, but for the key registry.
@@ -86,8 +91,11 @@ func Open(cfg Config) (*Store, error) {
 		}
 		return nil, fmt.Errorf("store: open %s: %w", cfg.Dir, err)
 	}
+	if err := order.afterOpen(cfg.Dir); err != nil {
+		return nil, errors.Join(fmt.Errorf("store: open: %w", err), db.Close())
+	}
 	s := &Store{
-		cfg: cfg, db: db,
+		cfg: cfg, db: db, order: order,
 		read: db.NewTransactionAt(math.MaxUint64, false),
 		live: newOverlay(cfg.Split),
 		ts:   db.MaxVersion(),
