@@ -49,10 +49,11 @@ type phone struct {
 	conns     int
 	made      int
 	outbox    []*outgoing
-	open      int       // sends written on this connection and not answered
-	hold      bool      // a retryable error: write nothing until all open ones are answered
-	resume    time.Time // and not before this
-	ready     bool      // welcome has come
+	open      int           // sends written on this connection and not answered
+	hold      bool          // a retryable error: write nothing until all open ones are answered
+	resume    time.Time     // and not before this
+	pause     time.Duration // before it connects again
+	ready     bool          // welcome has come
 	drained   bool
 	stored    uint64            // last seq it has
 	tops      map[string]uint64 // peer -> highest order it has
@@ -97,7 +98,8 @@ func (p *phone) run(ctx context.Context) {
 		if code := websocket.CloseStatus(err); code >= 4100 && code < 4200 {
 			p.problem("%s: closed: %v", p.me, err)
 		}
-		pause := time.NewTimer(time.Duration(10+p.rng.IntN(60)) * time.Millisecond)
+		pause := time.NewTimer(p.pause + time.Duration(10+p.rng.IntN(60))*time.Millisecond)
+		p.pause = 0
 		select {
 		case <-ctx.Done():
 		case <-pause.C:
@@ -232,6 +234,10 @@ func (p *phone) hear(f *frame) error {
 }
 
 func (p *phone) refused(e *errorFrame) error {
+	if e.ID == "" && e.Code == "rate_limited" && e.Retryable && !p.ready {
+		p.pause = time.Duration(e.RetryAfterMs) * time.Millisecond
+		return errors.New("it came back too often")
+	}
 	if e.ID == "" && e.Code == "unavailable" && e.Retryable {
 		return errors.New("an ack or a read was refused for now: said again on the next connection")
 	}

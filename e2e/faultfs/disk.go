@@ -412,17 +412,37 @@ func (d *Disk) Cut(path []string, size int64) bool {
 	return true
 }
 
-// InUse says whether the byte's sector holds anything but zeros.
-func (d *Disk) InUse(path []string, at int64) bool {
+// Delete removes a file, durably.
+func (d *Disk) Delete(path []string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	folder := d.findLocked(path[:len(path)-1])
+	if i := d.findLocked(path); i == nil || i.folder() {
+		return false
+	}
+	d.changeLocked(metadata{of: folder, remove: path[len(path)-1]})
+	d.syncLocked(folder)
+	return true
+}
+
+// InUse lists where the file's sectors begin that hold anything but zeros.
+func (d *Disk) InUse(path []string) []int64 {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	i := d.findLocked(path)
-	if i == nil || i.folder() || i.pages[at/pageSize] == nil {
-		return false
+	if i == nil || i.folder() {
+		return nil
 	}
-	from := at % pageSize / sector * sector
+	var used []int64
 	var zeros [sector]byte
-	return [sector]byte(i.pages[at/pageSize][from:from+sector]) != zeros
+	for _, number := range slices.Sorted(maps.Keys(i.pages)) {
+		for from := 0; from < pageSize; from += sector {
+			if at := number*pageSize + int64(from); at < i.size && [sector]byte(i.pages[number][from:from+sector]) != zeros {
+				used = append(used, at)
+			}
+		}
+	}
+	return used
 }
 
 func (d *Disk) findLocked(path []string) *inode {
