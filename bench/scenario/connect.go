@@ -51,7 +51,7 @@ func (w *World) Connect(ctx context.Context, group int, who Who, back Return) (t
 	if err := w.begin(ctx, group, who, back); err != nil {
 		return 0, err
 	}
-	st, err := w.wait(ctx, "connect", 2*time.Minute, func(s load.Status) bool { return s.Live == s.Wanted })
+	st, err := w.wait(ctx, "connect", 2*time.Minute+time.Duration(w.devs)*connectPatience, func(s load.Status) bool { return s.Live == s.Wanted })
 	if err != nil {
 		return 0, err
 	}
@@ -60,6 +60,9 @@ func (w *World) Connect(ctx context.Context, group int, who Who, back Return) (t
 	w.env.Say("%d connected in %.2f s, %d tries more than one each", st.Live, took.Seconds(), st.Retries)
 	return took, nil
 }
+
+// connectPatience is for each device, beside what all have.
+const connectPatience = 200 * time.Microsecond
 
 // begin orders the connections without waiting for them.
 func (w *World) begin(ctx context.Context, group int, who Who, back Return) error {

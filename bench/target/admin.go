@@ -226,8 +226,54 @@ func (a *Admin) MakeUsers(ctx context.Context, prefix string, n, devices int, pr
 	return users, errors.Join(errs...)
 }
 
-// makeSome makes users by one request.
+// A node that is asked for a million may have to write some out before it takes
+// more: it is asked again for those that it refused.
+const (
+	bulkTries = 60
+	bulkPause = 500 * time.Millisecond
+)
+
+// makeSome makes users called prefix and a number, from one on.
 func (a *Admin) makeSome(ctx context.Context, prefix string, from int, users []User, devices int, proof Proof) error {
+	wanted := make([]int, len(users)) // into users
+	for i := range users {
+		wanted[i] = i
+	}
+	for try := range bulkTries {
+		names := make([]string, len(wanted))
+		for k, i := range wanted {
+			names[k] = fmt.Sprintf("%s%d", prefix, from+i)
+			if try > 0 { // the first may be taken: what was refused was not always not done
+				names[k] += fmt.Sprintf("-%d", try)
+			}
+		}
+		made, err := a.askFor(ctx, names, devices, proof)
+		if err != nil {
+			return err
+		}
+		refused := wanted[:0]
+		for k, i := range wanted {
+			if made[k] == nil {
+				refused = append(refused, i)
+				continue
+			}
+			users[i] = *made[k]
+		}
+		if wanted = refused; len(wanted) == 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(bulkPause):
+		}
+	}
+	return fmt.Errorf("target: the node is unavailable: %d users are not made after %d tries", len(wanted), bulkTries)
+}
+
+// askFor makes users by one request; those are nil for which the node was
+// unavailable.
+func (a *Admin) askFor(ctx context.Context, names []string, devices int, proof Proof) ([]*User, error) {
 	type want struct {
 		User    string `json:"user"`
 		Devices int    `json:"devices"`
@@ -235,8 +281,8 @@ func (a *Admin) makeSome(ctx context.Context, prefix string, from int, users []U
 	var ask struct {
 		Users []want `json:"users"`
 	}
-	for i := range users {
-		ask.Users = append(ask.Users, want{fmt.Sprintf("%s%d", prefix, from+i), devices})
+	for _, name := range names {
+		ask.Users = append(ask.Users, want{name, devices})
 	}
 	var made struct {
 		Users []struct {
@@ -249,21 +295,25 @@ func (a *Admin) makeSome(ctx context.Context, prefix string, from int, users []U
 		}
 	}
 	if err := a.do(ctx, http.MethodPost, "/v1/users:bulk"+string(proof), ask, &made); err != nil {
-		return err
+		return nil, err
 	}
-	if len(made.Users) != len(users) {
-		return fmt.Errorf("target: %d users were asked for, and %d made", len(users), len(made.Users))
+	if len(made.Users) != len(names) {
+		return nil, fmt.Errorf("target: %d users were asked for, and %d made", len(names), len(made.Users))
 	}
+	users := make([]*User, len(names))
 	for i, u := range made.Users {
-		if u.Error != nil {
-			return fmt.Errorf("target: make user %s: %s: %s", u.User, u.Error.Code, u.Error.Message)
+		switch {
+		case u.Error != nil && u.Error.Code == "unavailable":
+			continue
+		case u.Error != nil:
+			return nil, fmt.Errorf("target: make user %s: %s: %s", u.User, u.Error.Code, u.Error.Message)
 		}
-		users[i] = User{Name: u.User}
+		users[i] = &User{Name: u.User}
 		for _, d := range u.Devices {
 			users[i].Devices = append(users[i].Devices, Device{d.Device, d.Token})
 		}
 	}
-	return nil
+	return users, nil
 }
 
 // Metrics of a node: every series by its name with labels, as it is written,

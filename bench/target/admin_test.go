@@ -81,7 +81,7 @@ func TestCollections(t *testing.T) {
 func TestMakeUsers(t *testing.T) {
 	var mu sync.Mutex // of asked
 	var asked []int
-	taken := ""
+	taken, busy := "", ""
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var in struct {
 			Users []struct {
@@ -99,6 +99,10 @@ func TestMakeUsers(t *testing.T) {
 		for _, u := range in.Users {
 			if u.User == taken {
 				out = append(out, map[string]any{"user": u.User, "error": map[string]string{"code": "already_exists", "message": "taken"}})
+				continue
+			}
+			if u.User == busy {
+				out = append(out, map[string]any{"user": u.User, "error": map[string]string{"code": "unavailable", "message": "again"}})
 				continue
 			}
 			var devices []any
@@ -131,6 +135,14 @@ func TestMakeUsers(t *testing.T) {
 	}
 	if u := users[2499]; u.Name != "x2499" || len(u.Devices) != 2 || u.Devices[1] != (Device{2, "x2499/2"}) {
 		t.Errorf("got %+v", u)
+	}
+	busy = "x3"
+	if users, err = a.MakeUsers(t.Context(), "x", 5, 1, Tokens, func(int) {}); err != nil {
+		t.Fatal(err)
+	}
+	// Refused, and asked for once more by a name that cannot be taken.
+	if u := users[3]; u.Name != "x3-1" || len(u.Devices) != 1 || users[4].Name != "x4" {
+		t.Errorf("got %+v", users)
 	}
 	taken = "x7"
 	if _, err := a.MakeUsers(t.Context(), "x", 10, 1, Tokens, func(int) {}); err == nil || !strings.Contains(err.Error(), "already_exists") {

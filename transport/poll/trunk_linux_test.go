@@ -75,7 +75,7 @@ func TestTrunk(t *testing.T) {
 		id := p.open()
 		ids = append(ids, id)
 		said[id] = &bytes.Buffer{}
-		said[id].WriteString(fmt.Sprint("stream ", i, ": "))
+		fmt.Fprint(said[id], "stream ", i, ": ")
 		p.near.Write(id, []byte("stream "), []byte(fmt.Sprint(i, ": ")))
 	}
 	for n := range 2000 {
