@@ -7,8 +7,10 @@ import (
 	"runtime"
 	"syscall"
 	"testing"
+	"time"
 	"unsafe"
 
+	"github.com/rookery-im/rookery/transport/poll"
 	"github.com/rookery-im/rookery/transport/ws"
 )
 
@@ -107,7 +109,7 @@ func (a *answering) Message(id ID, _ Opcode, _ []byte) {
 
 func newRig(t testing.TB, connections int, h *answering) *rig {
 	t.Helper()
-	c, err := New(Config{}, h)
+	c, err := New(Config{Poll: poll.Config{Round: time.Second}}, h) // all is read in one round
 	if err != nil {
 		t.Fatal(err)
 	}

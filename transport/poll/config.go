@@ -3,6 +3,7 @@ package poll
 import (
 	"errors"
 	"fmt"
+	"time"
 )
 
 // Config of a loop. Zero values mean the defaults.
@@ -10,6 +11,15 @@ type Config struct {
 	ReadBuffer int // bytes read at once; 64 KiB
 	Events     int // taken from the kernel at once; 1024
 	KeepBytes  int // of unused buffers of each size; 8 MiB
+
+	// RoundBytes is how much one Wait reads of what has come, before what it led
+	// to is written, and Round for how long at most: 256 KiB, of which each
+	// connection that is read takes 1 KiB for itself, and 10 ms. That is some
+	// hundreds of messages, which share a write to the disk; who comes next waits
+	// for them and no longer. The last connection's share comes on top.
+	RoundBytes int
+	Round      time.Duration
+	Clock      func() time.Time // time.Now
 }
 
 func (c Config) withDefaults() Config {
@@ -21,6 +31,15 @@ func (c Config) withDefaults() Config {
 	}
 	if c.KeepBytes == 0 {
 		c.KeepBytes = 8 << 20
+	}
+	if c.RoundBytes == 0 {
+		c.RoundBytes = 256 << 10
+	}
+	if c.Round == 0 {
+		c.Round = 10 * time.Millisecond
+	}
+	if c.Clock == nil {
+		c.Clock = time.Now
 	}
 	return c
 }
@@ -36,6 +55,12 @@ func (c Config) Validate() error {
 	}
 	if c.KeepBytes < 0 {
 		errs = append(errs, fmt.Errorf("poll: KeepBytes is %d", c.KeepBytes))
+	}
+	if c.RoundBytes < 0 {
+		errs = append(errs, fmt.Errorf("poll: RoundBytes is %d", c.RoundBytes))
+	}
+	if c.Round < 0 || c.Round > time.Second {
+		errs = append(errs, fmt.Errorf("poll: Round is %v", c.Round))
 	}
 	return errors.Join(errs...)
 }

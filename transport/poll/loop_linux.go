@@ -22,12 +22,19 @@ const vectorMax = 8
 // fair bounds the writes for one connection in a row.
 const fair = 4
 
-// What is read in one Wait. What a connection has sent beyond its share stays
-// in the kernel until the next, so that a few that send all they can delay
-// what the others sent by one share of each.
+// share is how many bytes are read of one connection at a time; what it has
+// sent beyond that stays in the kernel until its turn comes again.
+const share = 16 << 10
+
+// turnCost is what a turn takes of a round, beside the bytes that are read.
+const turnCost = 1 << 10
+
+// A connection is quiet of which nothing was read for so long before it sends
+// something. That comes before what the others have sent: see Loop.serve. Who
+// answers what it is sent, in a loop that has no time to spare, is not quiet.
 const (
-	shareOfAll = 128 << 10 // bytes, divided among the connections that have some
-	shareMin   = 16 << 10  // of one connection
+	quiet     = 4 // ticks of quietTick
+	quietTick = 16 * time.Millisecond
 )
 
 // wakeIndex marks the loop's own descriptor among the events.
@@ -38,15 +45,18 @@ type slot struct {
 	fd    int32
 	out   uint32 // into queues, plus one; 0 where nothing waits
 	flags slotFlags
+	read  uint16 // when it was last read, in ticks that wrap around, see quiet
 }
 
-type slotFlags uint32
+type slotFlags uint16
 
 const (
 	paused   slotFlags = 1 << iota // not read
 	blocked                        // the kernel takes no more; EPOLLOUT is awaited
 	dirty                          // listed to be flushed
 	finished                       // the handler has heard Gone
+	listed                         // is among those that have something to read
+	ended                          // the peer's stream ends behind what is to be read
 )
 
 // Loop is an epoll descriptor with its connections.
@@ -54,6 +64,10 @@ type Loop struct {
 	// Immutable.
 	epfd, wakefd int
 	handler      Handler
+	round        time.Duration
+	roundBytes   int
+	clock        func() time.Time
+	start        time.Time
 
 	// Owned by the loop's goroutine.
 	slots  Slots
@@ -62,8 +76,10 @@ type Loop struct {
 	spare  []uint32 // unused elements of queues
 	dirty  []uint32
 	read   []byte
-	share  int // bytes that one connection may be read in this Wait
 	events []unix.EpollEvent
+	calm   turns // connections to be read that were quiet
+	busy   turns // the others
+	left   int   // of roundBytes
 	vector [][]byte
 	bufs   *Buffers
 	queued int // bytes in queues
@@ -96,10 +112,13 @@ func New(cfg Config, h Handler) (*Loop, error) {
 		epfd:    epfd,
 		wakefd:  wakefd,
 		handler: h,
-		read:    make([]byte, cfg.ReadBuffer),
-		events:  make([]unix.EpollEvent, cfg.Events),
-		vector:  make([][]byte, 0, vectorMax),
-		bufs:    &Buffers{Keep: cfg.KeepBytes},
+		round:   cfg.Round, roundBytes: cfg.RoundBytes,
+		clock:  cfg.Clock,
+		start:  cfg.Clock(),
+		read:   make([]byte, cfg.ReadBuffer),
+		events: make([]unix.EpollEvent, cfg.Events),
+		vector: make([][]byte, 0, vectorMax),
+		bufs:   &Buffers{Keep: cfg.KeepBytes},
 	}, nil
 }
 
@@ -122,13 +141,18 @@ func (l *Loop) Attach(fd int) (ID, error) {
 	if !ok {
 		return 0, errors.Join(errors.New("poll: the connection table is full"), unix.Close(fd))
 	}
-	*l.conns.Reach(id.Index()) = slot{fd: int32(fd)}
-	if err := l.control(unix.EPOLL_CTL_ADD, id, fd, unix.EPOLLIN); err != nil {
+	*l.conns.Reach(id.Index()) = slot{fd: int32(fd), read: l.tick(l.clock())}
+	if err := l.control(unix.EPOLL_CTL_ADD, id, fd, reading); err != nil {
 		l.slots.Give(id)
 		return 0, errors.Join(fmt.Errorf("poll: epoll_ctl: %w", err), unix.Close(fd))
 	}
 	return id, nil
 }
+
+// reading is what is asked of the kernel about a connection that is read. Each
+// change is told once (EPOLLET): who has more to read than its share is listed
+// here, and need not be told of again in every round.
+const reading = unix.EPOLLIN | unix.EPOLLRDHUP | unix.EPOLLET
 
 func (l *Loop) control(op int, id ID, fd int, events uint32) error {
 	ev := unix.EpollEvent{Events: events, Fd: int32(id.Index()), Pad: int32(id.Generation())}
@@ -141,9 +165,9 @@ func (l *Loop) watch(id ID, s *slot) {
 		l.watchStandIn(id, s)
 		return
 	}
-	var events uint32
+	var events uint32 = unix.EPOLLET
 	if s.flags&(paused|finished) == 0 {
-		events |= unix.EPOLLIN
+		events |= reading
 	}
 	if s.flags&blocked != 0 {
 		events |= unix.EPOLLOUT
@@ -161,14 +185,13 @@ func (l *Loop) get(id ID) *slot {
 }
 
 // Wait waits for events, at most for the timeout (for ever where it is
-// negative), and reports them. It returns early when woken, or when something
-// is left to be flushed.
+// negative), and reads for at most Config.Round what has come. It returns early
+// when woken, or when something is left to be flushed or to be read.
 func (l *Loop) Wait(timeout time.Duration) error {
 	n, err := l.wait(timeout)
 	if err != nil {
 		return err
 	}
-	l.share = max(shareOfAll/max(n, 1), shareMin)
 	for i := range n {
 		ev := &l.events[i]
 		if ev.Fd == wakeIndex {
@@ -191,11 +214,72 @@ func (l *Loop) Wait(timeout time.Duration) error {
 	if l.trunk != nil {
 		l.unhold()
 	}
+	l.serve()
 	return nil
 }
 
+// serve reads for a round, one share of each connection in turn. Those that
+// were quiet come first, for half of the round: so what somebody says now and
+// then does not wait behind everything that the busy ones have sent (the new
+// and old flows of FQ-CoDel, RFC 8290, 4.1).
+func (l *Loop) serve() {
+	if l.calm.len()+l.busy.len() == 0 {
+		return
+	}
+	begin := l.clock()
+	l.left = l.roundBytes
+	l.serveOf(&l.calm, l.left/2, begin.Add(l.round/2))
+	l.serveOf(&l.busy, 0, begin.Add(l.round))
+	if l.left > 0 && l.clock().Before(begin.Add(l.round)) {
+		l.serveOf(&l.calm, 0, begin.Add(l.round))
+	}
+}
+
+// serveOf reads the connections of a list until it is empty, no more than so
+// much is left of the round, or the time is over; one of them in any case, so
+// that each list goes on.
+func (l *Loop) serveOf(t *turns, leave int, until time.Time) {
+	for t.len() > 0 {
+		id := t.pop()
+		s := l.get(id)
+		if s == nil || s.flags&listed == 0 {
+			continue
+		}
+		s.flags &^= listed
+		if s.flags&(paused|finished) != 0 {
+			continue // the kernel tells of it again when it is resumed
+		}
+		now := l.clock()
+		s.read = l.tick(now)
+		read := l.stats.Read
+		if l.receive(id, s) {
+			s.flags |= listed
+			l.busy.push(id)
+		}
+		l.left -= turnCost + int(l.stats.Read-read) //nolint:gosec // a share
+		if l.left <= leave || !now.Before(until) {
+			return
+		}
+	}
+}
+
+// list has the connection read when its turn comes.
+func (l *Loop) list(id ID, s *slot) {
+	if s.flags&listed != 0 {
+		return
+	}
+	s.flags |= listed
+	if l.tick(l.clock())-s.read < quiet {
+		l.busy.push(id)
+	} else {
+		l.calm.push(id)
+	}
+}
+
+func (l *Loop) tick(now time.Time) uint16 { return uint16(now.Sub(l.start) / quietTick) } //nolint:gosec // it wraps around
+
 func (l *Loop) wait(timeout time.Duration) (int, error) {
-	if len(l.dirty) > 0 || l.trunk != nil && len(l.trunk.resumed) > 0 {
+	if len(l.dirty) > 0 || l.calm.len()+l.busy.len() > 0 || l.trunk != nil && len(l.trunk.resumed) > 0 {
 		timeout = 0
 	}
 	ms := -1
@@ -253,11 +337,14 @@ func (l *Loop) event(id ID, s *slot, events uint32) {
 			return
 		}
 	}
+	if events&(unix.EPOLLRDHUP|unix.EPOLLERR|unix.EPOLLHUP) != 0 {
+		s.flags |= ended
+	}
 	switch {
 	case s.flags&finished != 0:
 	case s.flags&paused == 0:
 		if events&^unix.EPOLLOUT != 0 {
-			l.receive(id, s)
+			l.list(id, s)
 		}
 	case events&(unix.EPOLLERR|unix.EPOLLHUP) != 0:
 		// Not read any more, and never again writable: there is nothing to wait
@@ -266,8 +353,10 @@ func (l *Loop) event(id ID, s *slot, events uint32) {
 	}
 }
 
-func (l *Loop) receive(id ID, s *slot) {
-	for left := l.share; left > 0; {
+// receive reads a share, and says whether there may be more. A read that is
+// not filled has taken all there was, save the end of the stream.
+func (l *Loop) receive(id ID, s *slot) (more bool) {
+	for left := share; left > 0; {
 		b := l.read[:min(left, len(l.read))]
 		n, err := unix.Read(int(s.fd), b)
 		l.stats.Reads++
@@ -275,21 +364,22 @@ func (l *Loop) receive(id ID, s *slot) {
 		case err == unix.EINTR:
 			continue
 		case err == unix.EAGAIN:
-			return
+			return false
 		case err != nil:
 			l.gone(id, s, os.NewSyscallError("read", err))
-			return
+			return false
 		case n == 0:
 			l.gone(id, s, io.EOF)
-			return
+			return false
 		}
 		l.stats.Read += uint64(n)
 		l.handler.Data(id, b[:n])
 		left -= n
-		if n < len(b) || l.get(id) == nil || s.flags&(paused|finished) != 0 {
-			return
+		if l.get(id) == nil || s.flags&(paused|finished) != 0 || n < len(b) && s.flags&ended == 0 {
+			return false
 		}
 	}
+	return true
 }
 
 func (l *Loop) gone(id ID, s *slot, err error) {

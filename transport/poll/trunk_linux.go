@@ -37,9 +37,10 @@ type trunk struct {
 // The bounds of a trunk, in bytes.
 const (
 	trunkHead  = 8
-	trunkFrame = 1 << 20 // one frame's
-	trunkFull  = 1 << 20 // out, past which a stand-in's write takes nothing
-	trunkHeld  = 1 << 18 // of one stand-in; past it the stand-in is lost
+	trunkShare = 128 << 10 // read at a time
+	trunkFrame = 1 << 20   // one frame's
+	trunkFull  = 1 << 20   // out, past which a stand-in's write takes nothing
+	trunkHeld  = 1 << 18   // of one stand-in; past it the stand-in is lost
 )
 
 // trunkIndex marks the trunk's descriptor among the events.
@@ -115,7 +116,7 @@ func (l *Loop) ready(events uint32) {
 
 func (l *Loop) readTrunk() {
 	t := l.trunk
-	for left := shareOfAll; left > 0 && !t.lost; {
+	for left := trunkShare; left > 0 && !t.lost; {
 		n, err := unix.Read(t.fd, l.read)
 		l.stats.Reads++
 		switch {

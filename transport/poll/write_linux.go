@@ -101,17 +101,19 @@ func (l *Loop) flush(id ID, s *slot) {
 		l.queued -= n
 	}
 	clear(l.vector)
-	l.settle(id, s, q.bytes)
-}
-
-// settle arranges for the rest, if there is any, and says how much it is.
-func (l *Loop) settle(id ID, s *slot, left int) {
-	if left == 0 {
+	left, awaited := q.bytes, slotFlags(0)
+	switch {
+	case left == 0:
 		l.release(s)
+	case full:
+		awaited = blocked
 	}
-	if was := s.flags & blocked; (was != 0) != (left > 0) {
+	if s.flags&blocked != awaited {
 		s.flags ^= blocked
 		l.watch(id, s)
+	}
+	if left > 0 && !full && l.get(id) == s && s.flags&finished == 0 {
+		l.soil(id, s) // the kernel takes more, and will not say so again
 	}
 	if s := l.get(id); s != nil && s.flags&finished == 0 {
 		l.handler.Wrote(id, left)
