@@ -7,6 +7,10 @@
 // while there are any. Nothing is written before [Loop.Flush], which makes one
 // system call for each connection that has something to say.
 //
+// A round is bounded, however many have something to say: [Loop.Wait] reads one
+// share of each connection in turn until the round is over, and goes on where it
+// stopped. Connections that send at no more than a person's pace come first.
+//
 // An [ID] names a connection for ever. The slot's generation is a part of it,
 // so that what was meant for a connection that has gone, be it a late call or
 // an event of the kernel's that was already fetched, never reaches the one that

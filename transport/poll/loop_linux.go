@@ -29,13 +29,28 @@ const share = 16 << 10
 // turnCost is what a turn takes of a round, beside the bytes that are read.
 const turnCost = 1 << 10
 
-// A connection is quiet of which nothing was read for so long before it sends
-// something. That comes before what the others have sent: see Loop.serve. Who
-// answers what it is sent, in a loop that has no time to spare, is not quiet.
+// What is read of a connection is counted against it until it would have come
+// at a modest pace, that of a person: until then it is busy, after that quiet
+// again. What a quiet one sends comes first, see Loop.serve. It is not told by
+// the time since its last word: in a node that is behind nobody says much.
 const (
-	quiet     = 4 // ticks of quietTick
-	quietTick = 16 * time.Millisecond
+	paceTick  = 16 * time.Millisecond
+	paceBytes = 8   // a tick: 512 bytes a second
+	paceMax   = 256 // ticks that count at most: four seconds
+	pacedNew  = 64  // ticks; who has just come is not quiet
 )
+
+// isQuiet says whether all that was read would have come by now.
+func (s *slot) isQuiet(now uint16) bool { return s.paced-now-1 >= paceMax }
+
+// pace counts what was read.
+func (s *slot) pace(now uint16, bytes int) {
+	behind := 0
+	if !s.isQuiet(now) {
+		behind = int(s.paced - now)
+	}
+	s.paced = now + uint16(min(behind+1+bytes/paceBytes, paceMax))
+}
 
 // wakeIndex marks the loop's own descriptor among the events.
 const wakeIndex = -1
@@ -45,7 +60,7 @@ type slot struct {
 	fd    int32
 	out   uint32 // into queues, plus one; 0 where nothing waits
 	flags slotFlags
-	read  uint16 // when it was last read, in ticks that wrap around, see quiet
+	paced uint16 // until when it is busy, in ticks that wrap around, see isQuiet
 }
 
 type slotFlags uint16
@@ -141,7 +156,7 @@ func (l *Loop) Attach(fd int) (ID, error) {
 	if !ok {
 		return 0, errors.Join(errors.New("poll: the connection table is full"), unix.Close(fd))
 	}
-	*l.conns.Reach(id.Index()) = slot{fd: int32(fd), read: l.tick(l.clock())}
+	*l.conns.Reach(id.Index()) = slot{fd: int32(fd), paced: l.tick(l.clock()) + pacedNew}
 	if err := l.control(unix.EPOLL_CTL_ADD, id, fd, reading); err != nil {
 		l.slots.Give(id)
 		return 0, errors.Join(fmt.Errorf("poll: epoll_ctl: %w", err), unix.Close(fd))
@@ -249,14 +264,17 @@ func (l *Loop) serveOf(t *turns, leave int, until time.Time) {
 		if s.flags&(paused|finished) != 0 {
 			continue // the kernel tells of it again when it is resumed
 		}
-		now := l.clock()
-		s.read = l.tick(now)
-		read := l.stats.Read
-		if l.receive(id, s) {
+		now, read := l.clock(), l.stats.Read
+		more := l.receive(id, s)
+		bytes := int(l.stats.Read - read) //nolint:gosec // a share
+		if s = l.get(id); s != nil {
+			s.pace(l.tick(now), bytes)
+		}
+		if more {
 			s.flags |= listed
 			l.busy.push(id)
 		}
-		l.left -= turnCost + int(l.stats.Read-read) //nolint:gosec // a share
+		l.left -= turnCost + bytes
 		if l.left <= leave || !now.Before(until) {
 			return
 		}
@@ -269,14 +287,14 @@ func (l *Loop) list(id ID, s *slot) {
 		return
 	}
 	s.flags |= listed
-	if l.tick(l.clock())-s.read < quiet {
-		l.busy.push(id)
-	} else {
+	if s.isQuiet(l.tick(l.clock())) {
 		l.calm.push(id)
+	} else {
+		l.busy.push(id)
 	}
 }
 
-func (l *Loop) tick(now time.Time) uint16 { return uint16(now.Sub(l.start) / quietTick) } //nolint:gosec // it wraps around
+func (l *Loop) tick(now time.Time) uint16 { return uint16(now.Sub(l.start) / paceTick) } //nolint:gosec // it wraps around
 
 func (l *Loop) wait(timeout time.Duration) (int, error) {
 	if len(l.dirty) > 0 || l.calm.len()+l.busy.len() > 0 || l.trunk != nil && len(l.trunk.resumed) > 0 {

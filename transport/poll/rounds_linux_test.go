@@ -93,39 +93,70 @@ func TestShareOfEach(t *testing.T) {
 	}
 }
 
-// What somebody says who was quiet does not wait for all the busy ones; and
-// who says something all the time is not quiet.
+// What somebody says now and then does not wait for all the busy ones, even
+// where the node is so far behind that each of those has its turn once a second.
 func TestQuietComeFirst(t *testing.T) {
 	l, _, order, sleep := slowLoop(t)
-	quietID, quietPeer := pair(t, l)
+	quiet, quietPeer := pair(t, l)
 	var busy []int
 	for range 40 {
 		_, peer := pair(t, l)
 		busy = append(busy, peer)
 	}
-	sleep(quiet * quietTick)
-	for _, peer := range busy {
-		say(t, peer, "hello")
+	ping := func(round int) {
+		t.Helper()
+		sleep(time.Second)
+		say(t, quietPeer, "ping")
+		*order = nil
+		wait(t, l)
+		if len(*order) == 0 || (*order)[0] != quiet {
+			t.Errorf("round %d: read were %v, not first %v", round, *order, quiet)
+		}
 	}
-	for range 20 { // now they are busy
+	sleep(10 * time.Second)
+	for _, peer := range busy {
+		say(t, peer, strings.Repeat("x", 1<<10))
+	}
+	for range 20 {
 		wait(t, l)
 	}
-	for _, peer := range busy {
-		say(t, peer, "and on")
+	for round := range 5 {
+		for _, peer := range busy {
+			say(t, peer, strings.Repeat("x", 1<<10))
+		}
+		ping(round)
+		for range 20 {
+			wait(t, l)
+		}
 	}
-	wait(t, l)
-	sleep(quiet * quietTick / 2)
-	say(t, quietPeer, "ping")
-	*order = nil
-	wait(t, l)
-	if len(*order) == 0 || (*order)[0] != quietID {
-		t.Errorf("read were %v, not first %v", *order, quietID)
-	}
-	say(t, quietPeer, "again")
-	*order = nil
-	wait(t, l)
-	if slices.Contains(*order, quietID) {
-		t.Errorf("who has just been read comes first again: %v", *order)
+}
+
+// The pace of one connection: bytes and pauses, and whether it is quiet then.
+func TestPace(t *testing.T) {
+	second := uint16(time.Second / paceTick)
+	for name, c := range map[string]struct {
+		bytes int
+		after uint16
+		quiet bool
+	}{
+		"at once":                    {1, 0, false},
+		"a ping, a moment later":     {40, 7, true},
+		"a message, half a second":   {400, second / 2, false},
+		"a message, a second":        {400, second, true},
+		"a megabyte, four seconds":   {1 << 20, paceMax, true},
+		"a megabyte, nearly":         {1 << 20, paceMax - 1, false},
+		"half of the ticks later":    {1 << 20, 1 << 15, true},
+		"nothing read, nothing owed": {0, 1, true},
+	} {
+		for _, now := range []uint16{0, 1000, 1<<16 - 10} {
+			s := slot{paced: now}
+			if !s.isQuiet(now) {
+				t.Fatal("it begins as busy")
+			}
+			if s.pace(now, c.bytes); s.isQuiet(now+c.after) != c.quiet {
+				t.Errorf("%s, at %d: quiet is %v", name, now, !c.quiet)
+			}
+		}
 	}
 }
 
@@ -138,8 +169,8 @@ func TestBusyGoOn(t *testing.T) {
 		_, peer := pair(t, l)
 		crowd = append(crowd, peer)
 	}
-	sleep(quiet * quietTick)
-	say(t, busyPeer, "x")
+	sleep(10 * time.Second)
+	say(t, busyPeer, strings.Repeat("x", 1<<10))
 	wait(t, l)
 	for _, peer := range crowd {
 		say(t, peer, "ping")
