@@ -138,3 +138,9 @@ const (
 	PeerBody   = 8 << 20   // one body; an entry of BatchBytes has to fit
 	PeerBatch  = 256 << 10 // written at once, about
 )
+
+// Membership.
+const (
+	Seeds       = 64   // addresses to join by
+	LostMembers = 1024 // nodes that are called again although nobody hears of them
+)
