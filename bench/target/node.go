@@ -232,6 +232,9 @@ func (n *Node) Kill() error {
 	return nil
 }
 
+// endPatience is how long a node may take to end: it may have had a million sessions.
+const endPatience = time.Minute
+
 // Close ends a node of our own and removes its folder; another is left alone.
 func (n *Node) Close() error {
 	n.Admin.http.CloseIdleConnections()
@@ -243,7 +246,7 @@ func (n *Node) Close() error {
 		_ = n.own.process.Process.Signal(os.Interrupt) // it may have ended
 		select {
 		case <-n.own.ended:
-		case <-time.After(20 * time.Second):
+		case <-time.After(endPatience):
 			errs = append(errs, errors.New("target: the node did not end when asked to"), n.Kill())
 		}
 	}
