@@ -1,5 +1,7 @@
 package host
 
+import "github.com/rookery-im/rookery/internal/slab"
+
 // A wheel holds the timers of a shard: one per row at most, a 24-byte record
 // without pointers each, armed and cancelled in constant time. Level n has 64
 // slots of 64^n ticks; a timer moves down a level when its slot comes up, so a
@@ -7,8 +9,7 @@ package host
 type wheel struct {
 	tick  uint64 // the last tick that was worked off
 	heads [wheelLevels * wheelSlots]uint32
-	nodes []timer // index 0 is unused, so that 0 means none
-	free  uint32
+	nodes slab.Slab[timer]
 	armed int
 }
 
@@ -27,20 +28,14 @@ const (
 )
 
 func newWheel(now uint64) *wheel {
-	return &wheel{tick: now / wheelTick, nodes: make([]timer, 1)}
+	return &wheel{tick: now / wheelTick}
 }
 
 // arm makes a timer that fires with key at due, or soon after; never within
 // the call to advance that is under way.
 func (w *wheel) arm(due uint64, key uint32) uint32 {
-	id := w.free
-	if id != 0 {
-		w.free = w.nodes[id].next
-	} else {
-		id = uint32(len(w.nodes))
-		w.nodes = append(w.nodes, timer{})
-	}
-	w.nodes[id] = timer{due: max((due+wheelTick-1)/wheelTick, w.tick+1), key: key}
+	id, t := w.nodes.Take()
+	*t = timer{due: max((due+wheelTick-1)/wheelTick, w.tick+1), key: key}
 	w.link(id)
 	w.armed++
 	return id
@@ -53,17 +48,16 @@ func (w *wheel) cancel(id uint32) {
 }
 
 // due of an armed timer, milliseconds.
-func (w *wheel) due(id uint32) uint64 { return w.nodes[id].due * wheelTick }
+func (w *wheel) due(id uint32) uint64 { return w.nodes.At(id).due * wheelTick }
 
 func (w *wheel) release(id uint32) {
-	w.nodes[id] = timer{next: w.free}
-	w.free = id
+	w.nodes.Give(id)
 	w.armed--
 }
 
 // link puts a timer into the slot of the lowest level whose span it is within.
 func (w *wheel) link(id uint32) {
-	t := &w.nodes[id]
+	t := w.nodes.At(id)
 	level, shift := uint32(0), uint(0)
 	for level < wheelLevels-1 && (t.due>>shift)-(w.tick>>shift) >= wheelSlots {
 		level++
@@ -76,18 +70,18 @@ func (w *wheel) link(id uint32) {
 	t.slot = level*wheelSlots + uint32(at%wheelSlots)
 	t.prev, t.next = 0, w.heads[t.slot]
 	if t.next != 0 {
-		w.nodes[t.next].prev = id
+		w.nodes.At(t.next).prev = id
 	}
 	w.heads[t.slot] = id
 }
 
 func (w *wheel) unlink(id uint32) {
-	t := &w.nodes[id]
+	t := w.nodes.At(id)
 	if t.next != 0 {
-		w.nodes[t.next].prev = t.prev
+		w.nodes.At(t.next).prev = t.prev
 	}
 	if t.prev != 0 {
-		w.nodes[t.prev].next = t.next
+		w.nodes.At(t.prev).next = t.next
 	} else {
 		w.heads[t.slot] = t.next
 	}
@@ -105,7 +99,7 @@ func (w *wheel) advance(now uint64, budget int, fire func(key uint32)) {
 			}
 			budget--
 			id := w.heads[slot]
-			key := w.nodes[id].key
+			key := w.nodes.At(id).key
 			w.cancel(id)
 			fire(key)
 		}
@@ -132,7 +126,7 @@ func (w *wheel) cascade() {
 		id := w.heads[slot]
 		w.heads[slot] = 0
 		for id != 0 {
-			next := w.nodes[id].next
+			next := w.nodes.At(id).next
 			w.link(id)
 			id = next
 		}
