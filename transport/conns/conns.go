@@ -123,13 +123,26 @@ func (c *Conns) Poll(timeout time.Duration) error {
 	now := c.cfg.Clock()
 	c.tell(now)
 	c.wires.round()
-	for range len(c.inbox) { // what they post in turn waits for the next round
-		(<-c.inbox)()
-	}
+	c.runInbox(now)
 	c.sweep(now)
 	c.tellClosed()
 	c.countRound()
 	return nil
+}
+
+// inboxTime is for how long a round runs what was posted: newcomers come that
+// way, and however many they are, others do not wait for all of them.
+const inboxTime = 10 * time.Millisecond
+
+// runInbox runs what was posted, in order; what is left, and what they post in
+// turn, waits for the next round.
+func (c *Conns) runInbox(begin time.Time) {
+	for range len(c.inbox) {
+		(<-c.inbox)()
+		if c.cfg.Clock().Sub(begin) >= inboxTime {
+			return
+		}
+	}
 }
 
 // Flush writes what waits: one system call for each connection.
