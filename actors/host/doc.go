@@ -16,6 +16,9 @@
 //	Apply            the rows are written, deciding from nothing that is read
 //	Committed        effects are released in the order in which the steps ran
 //
+// An ack is not taken in at once: its senders are told beforehand, and the
+// outbox is spared where that is durable in time (late.go).
+//
 // # States of a user
 //
 //	none       --Tell-->  live          loaded from the store
