@@ -181,7 +181,7 @@ func (s *Shard) readPage(id string, e user.ReadPage) {
 	var failed error
 	err := s.cfg.Store.Scan(prefix, from, func(_, value []byte) bool {
 		entry := &storepb.Entry{}
-		if failed = proto.Unmarshal(value, entry); failed != nil || entry.GetSeq() > e.UpTo {
+		if failed = entry.UnmarshalVT(value); failed != nil || entry.GetSeq() > e.UpTo {
 			return false
 		}
 		if entry.GetSkip() != e.Device && matches(e, entry) {

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"google.golang.org/protobuf/proto"
-
 	"github.com/rookery-im/rookery/internal/invariant"
 	"github.com/rookery-im/rookery/persistence/mailbox"
 	storepb "github.com/rookery-im/rookery/proto/rookery/store/v1"
@@ -141,7 +139,7 @@ func (s *Shard) stepsOf(to uint32, from uint64, n int) ([]*storepb.Step, error) 
 			return false
 		}
 		step := &storepb.Step{}
-		if failed = proto.Unmarshal(value, step); failed != nil {
+		if failed = step.UnmarshalVT(value); failed != nil {
 			return false
 		}
 		steps = append(steps, step)
@@ -183,7 +181,7 @@ func (s *Shard) restore() error {
 	read := func(kind mailbox.Kind) (marks []mark, err error) {
 		err = s.rowsOf("", nil).Scan(byte(kind), nil, func(_, value []byte) error {
 			var m storepb.InboxMark
-			err := proto.Unmarshal(value, &m)
+			err := m.UnmarshalVT(value)
 			marks = append(marks, mark{m.GetShard(), m.GetNumber()})
 			return err
 		})

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"slices"
 
-	"google.golang.org/protobuf/proto"
-
 	"github.com/rookery-im/rookery/internal/limits"
 	"github.com/rookery-im/rookery/persistence/mailbox"
 	storepb "github.com/rookery-im/rookery/proto/rookery/store/v1"
@@ -58,11 +56,11 @@ func (s *State) Adopt(peer string, rows Rows) error {
 	l.each(mailbox.Receipt, mailbox.Peer(peer), func(_, v []byte) error {
 		r := &storepb.ReceiptRow{}
 		c.receipts = append(c.receipts, r)
-		return proto.Unmarshal(v, r)
+		return r.UnmarshalVT(v)
 	})
 	l.each(mailbox.Watermark, mailbox.Peer(peer), func(_, v []byte) error {
 		var w storepb.Watermark
-		err := proto.Unmarshal(v, &w)
+		err := w.UnmarshalVT(v)
 		c.delivered, c.read, c.undelivered, c.acked = w.GetDelivered(), w.GetRead(), w.GetUndelivered(), w.GetAcked()
 		return err
 	})
@@ -97,7 +95,7 @@ func (s *State) Adopt(peer string, rows Rows) error {
 
 func (c *conv) loadSender(suffix, v []byte) error {
 	row := &storepb.Sender{}
-	if err := proto.Unmarshal(v, row); err != nil {
+	if err := row.UnmarshalVT(v); err != nil {
 		return err
 	}
 	n, err := number32(suffix)
@@ -111,7 +109,7 @@ func (c *conv) loadSender(suffix, v []byte) error {
 
 func (c *conv) loadResult(suffix, v []byte) error {
 	var r storepb.Result
-	if err := proto.Unmarshal(v, &r); err != nil {
+	if err := r.UnmarshalVT(v); err != nil {
 		return err
 	}
 	if len(suffix) != 5 || suffix[4] >= limits.IdempotencyWindow || len(r.GetId()) != 16 {

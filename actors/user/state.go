@@ -8,8 +8,6 @@ import (
 	"slices"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	"github.com/rookery-im/rookery/internal/invariant"
 	"github.com/rookery-im/rookery/internal/limits"
 	"github.com/rookery-im/rookery/persistence/mailbox"
@@ -146,17 +144,17 @@ func (set Settings) Load(id string, rows Rows, attachments []Attachment) (*State
 	l := loader{rows: rows}
 	l.one(mailbox.Account, func(v []byte) error {
 		s.account = &storepb.AccountRow{}
-		return proto.Unmarshal(v, s.account)
+		return s.account.UnmarshalVT(v)
 	})
 	l.one(mailbox.Mailbox, func(v []byte) error {
 		var r storepb.MailboxRow
-		err := proto.Unmarshal(v, &r)
+		err := r.UnmarshalVT(v)
 		s.lastSeq, s.lastTime = r.GetLastSeq(), r.GetLastTime()
 		return err
 	})
 	l.one(mailbox.Head, func(v []byte) error {
 		var r storepb.HeadRow
-		err := proto.Unmarshal(v, &r)
+		err := r.UnmarshalVT(v)
 		s.head = max(1, r.GetHead())
 		return cmp.Or(err, damagedIf(s.head-1 > s.lastSeq, "head %d past seq %d", s.head, s.lastSeq))
 	})
@@ -166,7 +164,7 @@ func (set Settings) Load(id string, rows Rows, attachments []Attachment) (*State
 	l.each(mailbox.Seen, nil, func(k, v []byte) error {
 		var r storepb.SeenRow
 		n, err := number32(k)
-		err = cmp.Or(err, proto.Unmarshal(v, &r))
+		err = cmp.Or(err, r.UnmarshalVT(v))
 		if d := s.device(n); d != nil {
 			d.seen = max(d.seen, r.GetLastSeen())
 		}
@@ -228,7 +226,7 @@ func number32(suffix []byte) (uint32, error) {
 func (s *State) loadDevice(k, v []byte) error {
 	row := &storepb.DeviceRow{}
 	n, err := number32(k)
-	err = cmp.Or(err, proto.Unmarshal(v, row))
+	err = cmp.Or(err, row.UnmarshalVT(v))
 	err = cmp.Or(err, damagedIf(row.GetDevice() != n, "device %d under key %d", row.GetDevice(), n))
 	err = cmp.Or(err, damagedIf(row.GetStart() > s.lastSeq, "device %d starts past seq %d", n, s.lastSeq))
 	s.devices = append(s.devices, &device{row: row, cursor: row.GetStart(), seen: row.GetLinked()})
@@ -238,7 +236,7 @@ func (s *State) loadDevice(k, v []byte) error {
 func (s *State) loadCursor(k, v []byte) error {
 	var r storepb.Cursor
 	n, err := number32(k)
-	err = cmp.Or(err, proto.Unmarshal(v, &r))
+	err = cmp.Or(err, r.UnmarshalVT(v))
 	err = cmp.Or(err, damagedIf(r.GetSeq() > s.lastSeq, "cursor %d past seq %d", r.GetSeq(), s.lastSeq))
 	if d := s.device(n); d != nil {
 		d.cursor = max(d.cursor, r.GetSeq())
@@ -256,7 +254,7 @@ func (s *State) loadEntry(k, v []byte) error {
 		return nil
 	}
 	e := &storepb.Entry{}
-	if err := proto.Unmarshal(v, e); err != nil {
+	if err := e.UnmarshalVT(v); err != nil {
 		return err
 	}
 	if e.GetSeq() != seq || seq > s.lastSeq {
@@ -270,7 +268,7 @@ func (s *State) loadEntry(k, v []byte) error {
 }
 
 func (s *State) itemOf(e *storepb.Entry) item {
-	it := item{seq: e.GetSeq(), expires: e.GetExpires(), skip: e.GetSkip(), size: uint32(proto.Size(e))} //nolint:gosec // bounded by limits.Message
+	it := item{seq: e.GetSeq(), expires: e.GetExpires(), skip: e.GetSkip(), size: uint32(e.SizeVT())} //nolint:gosec // bounded by limits.Message
 	switch b := e.GetBody().(type) {
 	case *storepb.Entry_Message:
 		it.peer, it.order, it.kind = b.Message.GetPeer(), b.Message.GetOrder(), itemCopy
