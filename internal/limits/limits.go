@@ -15,6 +15,8 @@ const (
 	Greeting          = 64 << 10  // one from somebody who has not said hello
 	BrokenHellos      = 16        // frames that break the schema, before hello
 	FrameCount        = 512       // protocol frames in one WebSocket message
+	Spares            = 16_384    // of each thing that sessions use again; what is above goes to the collector
+	SpareBytes        = 8 << 20   // buffers among them, together
 	Names             = 4096      // user ids that the reading of frames remembers; the older lose
 	Signal            = 8 << 10   // signalTo.bytes
 	Watched           = 256       // users one session watches

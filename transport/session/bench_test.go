@@ -43,19 +43,24 @@ func benchGateway(t testing.TB, enc frames.Encoding) (*Gateway, *quiet) {
 	t.Helper()
 	q := &quiet{}
 	cfg := DefaultConfig().Named("n1")
-	for _, r := range []*Rate{&cfg.Limits.Sends, &cfg.Limits.Frames} {
+	for _, r := range []*Rate{&cfg.Limits.Sends, &cfg.Limits.Frames, &cfg.Limits.Hellos} {
 		*r = Rate{PerSecond: 1e9, Burst: 1e9}
 	}
 	g, err := New(cfg, q, q, q, time.Now, slog.New(slog.DiscardHandler), NewMetrics(nil))
 	if err != nil {
 		t.Fatal(err)
 	}
-	g.Opened(benchConn, enc, "")
-	g.Message(benchConn, enc, message(t, enc, &clientpb.ClientFrame{Body: &clientpb.ClientFrame_Hello{Hello: &clientpb.Hello{Token: "good"}}}))
-	g.Deliver(benchConn, &nodepb.Attached{Session: 5})
-	g.Deliver(benchConn, &nodepb.Page{Session: 5, End: true})
-	g.Flush()
+	join(t, g, enc, benchConn)
 	return g, q
+}
+
+func join(t testing.TB, g *Gateway, enc frames.Encoding, conn uint64) {
+	t.Helper()
+	g.Opened(conn, enc, "")
+	g.Message(conn, enc, message(t, enc, &clientpb.ClientFrame{Body: &clientpb.ClientFrame_Hello{Hello: &clientpb.Hello{Token: "good"}}}))
+	g.Deliver(conn, &nodepb.Attached{Session: 5})
+	g.Deliver(conn, &nodepb.Page{Session: 5, End: true})
+	g.Flush()
 }
 
 func message(t testing.TB, enc frames.Encoding, list ...*clientpb.ClientFrame) (data []byte) {
@@ -171,5 +176,38 @@ func TestHopsAllocate(t *testing.T) {
 				t.Errorf("%v %s: %v allocations, at most %v", enc, name, n, most[name])
 			}
 		}
+	}
+}
+
+// Nor does it cost more where every session of many says something in a round.
+func TestRoundAllocates(t *testing.T) {
+	const sessions, window = 1000, 8
+	g, q := benchGateway(t, frames.Protobuf)
+	for conn := range uint64(sessions) {
+		if conn != benchConn {
+			join(t, g, frames.Protobuf, conn)
+		}
+	}
+	var list []*clientpb.ClientFrame
+	for i := range byte(window) {
+		list = append(list, sendFrame(i+1))
+	}
+	data := message(t, frames.Protobuf, list...)
+	sent := &nodepb.Sent{Order: 9, Time: 1 << 60}
+	n := testing.AllocsPerRun(3, func() {
+		for conn := range uint64(sessions) {
+			g.Message(conn, frames.Protobuf, data)
+		}
+		for conn := range uint64(sessions) {
+			for i := range uint32(window) {
+				sent.Tag = q.tag - window + 1 + i // the same in each session
+				g.Deliver(conn, sent)
+			}
+		}
+		g.Flush()
+		g.Sweep()
+	})
+	if per := n / (sessions * window); per > 2.1 {
+		t.Errorf("%v allocations for a send", per)
 	}
 }

@@ -367,7 +367,7 @@ func (g *Gateway) Flush() {
 // recycle takes the session's buffer back.
 func (g *Gateway) recycle(s *session) {
 	if s.out != nil {
-		g.spare.takeBack(s.out)
+		g.spare.keepBuffer(s.out)
 	}
 	s.out = nil
 }
@@ -401,6 +401,7 @@ func (g *Gateway) tell(user string, msg any) {
 // long. It is called a few times a second.
 func (g *Gateway) Sweep() {
 	g.look()
+	g.spare.trim()
 	g.forget()
 	g.arrivals.forget(g.clock())
 	g.part()

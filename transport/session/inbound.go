@@ -104,8 +104,7 @@ func (g *Gateway) send(s *session, ref uint32, m *clientpb.Send, broken *nodepb.
 			g.close(s, CloseUnavailable, "too many conversations wait for a send to come again")
 			return
 		}
-		c = g.spare.chains.take()
-		*c = chain{}
+		c = g.spare.newChain()
 		a.chains[n.GetTo()] = c
 	}
 	id := [16]byte(n.GetId())
@@ -140,7 +139,7 @@ func (g *Gateway) limited(a *activity) *nodepb.Fault {
 func (g *Gateway) stamp(s *session, ref uint32, c *chain, n *nodepb.Send, id [16]byte) {
 	a := s.busy
 	tag := s.next()
-	p := g.spare.pending.take()
+	p := g.spare.newPending()
 	*p = pending{ref: ref, id: id, peer: n.GetTo(), number: s.sends, previous: c.last, at: g.clock()}
 	p.read = p.at
 	if g.reading != 0 {
