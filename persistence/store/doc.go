@@ -21,6 +21,9 @@
 //	err := f.Write(ctx)   any goroutine: into Badger, then every file synced
 //	s.Thaw(f, err)        loop: frozen is dropped, or goes back below live
 //
+// Write takes small steps, each synced, with pauses for others between them;
+// Hurry ends the pauses.
+//
 // Only after Thaw without an error may the log's checkpoint advance to the
 // index that was applied at Freeze. A crash before leaves Badger partly ahead
 // of the log's checkpoint; replay repairs that, because rows are absolute
