@@ -2,9 +2,11 @@
 //
 // Go collects when the heap has grown by as much as was live after the last
 // collection. What a node keeps is small: under load that was three to four
-// collections a second, 8% of its CPU. So the heap may grow to a floor before
-// it is collected, whatever is live of it. The price is memory, while there is
-// load. Once there is none it is given back: a node that does little collects by
+// collections a second, 8% of its CPU. So under load that lasts the heap may
+// grow to a floor before it is collected, whatever is live of it. The price is
+// memory, while there is load, and some for good: what the runtime keeps of each
+// page of the largest heap there was, 2 to 4% of it. That is why a burst, such
+// as many connections at once, is collected as ever. Once there is none it is given back: a node that does little collects by
 // itself, soon and then ever more rarely, until what was garbage is the system's
 // again. Left alone the runtime would do so after two minutes and after four,
 // for what it keeps for later follows the collection before.
@@ -54,6 +56,8 @@ const (
 	// metrics takes is a tenth of it.
 	quietBytes = 4 << 20
 	quietFor   = 2 // seconds
+	// Load lasts from here on, and is over after so much quiet; seconds.
+	loadLasts, loadOver = 8, 10
 	// A collection is worth it for an eighth of the heap, and above leastBytes.
 	leastBytes = 2 << 20
 	// Between two collections while it is quiet, at first and at last, in seconds.
@@ -66,6 +70,7 @@ type keeper struct {
 	floor     uint64
 	percent   int
 	allocated uint64
+	loaded    int // seconds with load, since it was over
 	quiet     int // seconds without load
 	wait      int // until the next collection may come
 	next      int // wait after that
@@ -82,11 +87,21 @@ type what struct {
 }
 
 func (k *keeper) step(s sample) (do what) {
-	if p := k.goal(s.live); k.floor != 0 && (p > k.percent+k.percent/8 || p < k.percent-k.percent/8) {
-		k.percent, do.percent = p, p
-	}
 	load := s.allocated-k.allocated > quietBytes
 	k.allocated = s.allocated
+	switch {
+	case load:
+		k.loaded++
+	case k.quiet >= loadOver:
+		k.loaded = 0
+	}
+	p := defaultPercent
+	if k.loaded >= loadLasts {
+		p = k.goal(s.live)
+	}
+	if k.floor != 0 && (p > k.percent+k.percent/8 || p < k.percent-k.percent/8) {
+		k.percent, do.percent = p, p
+	}
 	if load {
 		k.quiet, k.wait, k.next = 0, 0, firstWait
 		return do

@@ -29,9 +29,28 @@ func TestGoal(t *testing.T) {
 	}
 }
 
+// A burst is collected as ever, lasting load at the floor, until it is over.
+func TestFloorIsForLastingLoad(t *testing.T) {
+	k := keeper{floor: 256 * mb, percent: defaultPercent}
+	run := func(seconds int, rate uint64) {
+		for range seconds {
+			k.step(sample{live: 64 * mb, used: 64 * mb, allocated: k.allocated + rate})
+		}
+	}
+	for _, stage := range []struct {
+		seconds int
+		rate    uint64
+		want    int
+	}{{loadLasts - 1, 1 << 30, 100}, {loadOver + 1, 0, 100}, {loadLasts, 1 << 30, 300}, {loadOver - 1, 0, 300}, {1, 1 << 30, 300}, {loadOver + 1, 0, 100}} {
+		if run(stage.seconds, stage.rate); k.percent != stage.want {
+			t.Errorf("after %d s of %d MB/s: %d%%, want %d%%", stage.seconds, stage.rate/mb, k.percent, stage.want)
+		}
+	}
+}
+
 // Small changes of what is live set nothing: to set it stops the world.
 func TestPercentIsSetRarely(t *testing.T) {
-	k := keeper{floor: 256 * mb, percent: defaultPercent}
+	k := keeper{floor: 256 * mb, percent: defaultPercent, loaded: loadLasts}
 	var set []int
 	for _, live := range []uint64{64, 62, 66, 64, 32, 34, 300, 290} {
 		if do := k.step(sample{live: live * mb, allocated: k.allocated + 1<<30}); do.percent != 0 {

@@ -244,7 +244,7 @@ func rates() []Setting {
 		Name: "mailbox-size", Doc: "the same, in bytes",
 		kind: scalar(func(c *Config) *int { return &c.Node.MailboxBytes }, within(size[int](), 2<<20, 1<<30)),
 	}, {
-		Name: "heap-floor", Doc: "what the heap may grow to before it is collected, however little of it is in use: less takes more CPU under load; without load it is given back in either case. Where the environment has GOGC that rules",
+		Name: "heap-floor", Doc: "what the heap may grow to before it is collected, under load that lasts, however little of it is in use: less takes more CPU under load; without load it is given back in either case. Where the environment has GOGC that rules",
 		kind: scalar(func(c *Config) *int64 { return &c.HeapFloor }, within(size[int64](), 1<<20, 1<<40)),
 	}}
 }
