@@ -34,6 +34,7 @@ func newOverlay(split func([]byte) int) *overlay {
 	return &overlay{split: split, buckets: make(map[string]*bucket)}
 }
 
+// begin returns the bucket of a prefix, a new one where there is none.
 func (o *overlay) begin(prefix []byte) *bucket {
 	if o.last != nil && o.last.prefix == view(prefix) {
 		return o.last
