@@ -20,7 +20,7 @@ import (
 )
 
 // A disk that is full, or fails, for a while: the node refuses, stays up, says so
-// in /readyz, and serves again once the disk is well; without a restart, but where
+// in /readyz and in a metric, and serves again once the disk is well; without a restart, but where
 // a sync of Badger's files failed. Nothing acknowledged is lost, then or over a
 // power cut right after.
 func TestDiskFails(t *testing.T) {
@@ -50,6 +50,7 @@ func TestDiskFails(t *testing.T) {
 				if d.status("/healthz") != http.StatusOK || !d.server.alive() {
 					t.Fatal("the node did not stay up")
 				}
+				d.unwell()
 				disk.mend()
 				if c.restart {
 					d.server.kill()
