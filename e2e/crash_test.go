@@ -84,8 +84,11 @@ type director struct {
 	seen    history.Recorder
 	judged  *history.Judge // once the cast is complete
 	heard   int            // events that it has heard
-	count   counters
-	told    atomic.Int64
+
+	checkpoints int // lives that were seen to write one
+
+	count counters
+	told  atomic.Int64
 }
 
 // cast registers users and links their devices.
@@ -183,6 +186,7 @@ func (d *director) round(round int) {
 	d.t.Helper()
 	// Some lives write checkpoints all the time, some never come to it: then
 	// all of it is replayed from the log.
+	writes := d.writesCheckpoints()
 	d.server.extra = []string{"--checkpoint-every", []string{"50ms", "400ms", "10m"}[d.rng.IntN(3)]}
 	if d.rng.IntN(3) == 0 { // some lives refuse sends for a while
 		d.server.extra = append(d.server.extra, "--rate-sends", "30/5")
@@ -211,6 +215,9 @@ func (d *director) round(round int) {
 		<-moment.C
 	default: // while it accepts
 		d.await("sents", &d.count.sents, sents+1+d.rng.Int64N(int64(total*3/4)))
+		if writes && d.rng.IntN(4) == 0 {
+			d.awaitCheckpoint()
+		}
 	}
 	d.server.kill()
 	d.server.restart()
@@ -331,8 +338,8 @@ func (d *director) report(rounds int) {
 			refused++
 		}
 	}
-	d.t.Logf("%d kills, %d devices: %d sent (%d duplicates, %d refused for now), %d delivered, %d connections",
-		rounds, len(d.devices), d.count.sents.Load(), duplicates, refused, d.count.delivers.Load(), d.count.welcomes.Load())
+	d.t.Logf("%d kills, %d devices: %d sent (%d duplicates, %d refused for now), %d delivered, %d connections, %d lives seen to write a checkpoint",
+		rounds, len(d.devices), d.count.sents.Load(), duplicates, refused, d.count.delivers.Load(), d.count.welcomes.Load(), d.checkpoints)
 	if duplicates == 0 {
 		d.t.Error("no send was ever a duplicate: the kills came at moments that prove nothing")
 	}

@@ -3,9 +3,11 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -30,7 +32,9 @@ func TestPowerCuts(t *testing.T) {
 	d.settle()
 	stop()
 	d.judgeAtRest()
-	d.report(cuts)
+	if d.report(cuts); d.checkpoints == 0 && cuts >= 20 {
+		t.Error("no life is known to have written a checkpoint: nothing was proved of Badger's files")
+	}
 }
 
 // faultDisk is a mounted faultfs with the server's data.
@@ -85,6 +89,7 @@ func onFaultDisk(t *testing.T) (*director, *faultDisk) {
 // the fault comes at a moment of the seed's choice.
 func (d *director) life(int) {
 	d.t.Helper()
+	writes := d.writesCheckpoints()
 	d.server.extra = []string{"--checkpoint-every", []string{"50ms", "400ms", "10m"}[d.rng.IntN(3)]}
 	if d.rng.IntN(3) == 0 { // some lives refuse sends for a while
 		d.server.extra = append(d.server.extra, "--rate-sends", "30/5")
@@ -96,6 +101,28 @@ func (d *director) life(int) {
 		p.more(n)
 	}
 	d.await("sents", &d.count.sents, sents+1+d.rng.Int64N(int64(total*3/4)))
+	if writes && d.rng.IntN(2) == 0 {
+		d.awaitCheckpoint() // what it wrote has to be there, and no log any more
+	}
 	moment := time.NewTimer(time.Duration(d.rng.IntN(60)) * time.Millisecond)
 	<-moment.C
+}
+
+// writesCheckpoints says whether this life of the server does, by the flags that it
+// was started with.
+func (d *director) writesCheckpoints() bool {
+	return slices.Contains(d.server.extra, "50ms") || slices.Contains(d.server.extra, "400ms")
+}
+
+// awaitCheckpoint waits until this life of the server has written one.
+func (d *director) awaitCheckpoint() {
+	d.t.Helper()
+	eventually(d.t, "a checkpoint", func() error {
+		n, err := d.server.measure("rookery_shard_checkpoints_total")
+		if err == nil && n == 0 {
+			err = errors.New("none")
+		}
+		return err
+	})
+	d.checkpoints++
 }
