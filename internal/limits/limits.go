@@ -96,7 +96,7 @@ const (
 	LobbyPerAddress = 1024      // the same of one address
 	Bodies          = 64 << 20  // bytes of bodies, read or being read, of all requests together; the oldest lose
 	Handshakes      = 256       // opening handshakes of one address at once
-	Fruitless       = 1024      // connections of one address that came to nothing, before it has to wait
+	Fruitless       = 256       // connections of one address that came to nothing, before it has to wait; 8 a second are forgiven
 	Regrets         = 65_536    // addresses of which those are counted
 	HeldRefusals    = 512       // handshakes whose refusal is held back, see FruitlessWait
 	Arrivals        = 1 << 20   // devices of which it is known when they connected; the oldest lose their count
