@@ -95,7 +95,7 @@ func (f *Frozen) write(ctx context.Context) error {
 	if err := s.syncAll(); err != nil {
 		return s.fail(err)
 	}
-	if err := writeMarks(s.cfg.Dir, s.order); err != nil {
+	if err := writeMarks(s.cfg.Dir, &s.order); err != nil {
 		return s.fail(err)
 	}
 	return nil

@@ -101,7 +101,7 @@ func measure(path string, limit int64) (length int64, sum uint64, err error) {
 // writing to them, but that Badger may make a table of a log at any moment. So the
 // manifest is looked at first: what it notes later explains what is gone by then.
 func writeMarks(dir string, order *logOrder) error {
-	flushes, seen, known := order.flushes(dir)
+	seen, flushed := order.look(dir)
 	names, err := filepath.Glob(filepath.Join(dir, "*"+memSuffix))
 	if err != nil {
 		return fmt.Errorf("marks: %w", err)
@@ -127,7 +127,7 @@ func writeMarks(dir string, order *logOrder) error {
 		if i, b, ok := identify(path); !ok || i != inode || b != born {
 			continue
 		}
-		m.Files = append(m.Files, mark{name, inode, born, length, sum, !known && name != manifestName || order.flushed(name, flushes)})
+		m.Files = append(m.Files, mark{name, inode, born, length, sum, flushed(name)})
 	}
 	m.Check = m.check()
 	data, err := json.Marshal(m)

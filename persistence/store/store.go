@@ -32,9 +32,8 @@ var (
 // everything but Frozen.Write and Maintain.
 type Store struct {
 	// immutable
-	cfg   Config
-	db    *badger.DB
-	order *logOrder
+	cfg Config
+	db  *badger.DB
 	// In managed mode a read transaction holds no snapshot and never waits for
 	// a commit in progress, so one serves every read: it sees the newest
 	// version of each row. Rows of a checkpoint half written are hidden by the
@@ -54,6 +53,7 @@ type Store struct {
 	ts     uint64          // version of the last checkpoint tried
 	tables map[string]bool // tables known to be synced
 	broken error
+	order  logOrder
 
 	// owned by Maintain
 	verified uint64 // number of the table verified last
@@ -78,10 +78,6 @@ func Open(cfg Config) (*Store, error) {
 	if err := verifyAll(cfg); err != nil {
 		return nil, err
 	}
-	order, err := beforeOpen(cfg)
-	if err != nil {
-		return nil, fmt.Errorf("store: open: %w", err)
-	}
 	db, err := badger.OpenManaged(cfg.badger())
 	if err != nil {
 		// What it reads was verified before, but for the key registry.
@@ -91,11 +87,8 @@ func Open(cfg Config) (*Store, error) {
 		}
 		return nil, fmt.Errorf("store: open %s: %w", cfg.Dir, err)
 	}
-	if err := order.afterOpen(cfg.Dir); err != nil {
-		return nil, errors.Join(fmt.Errorf("store: open: %w", err), db.Close())
-	}
 	s := &Store{
-		cfg: cfg, db: db, order: order,
+		cfg: cfg, db: db,
 		read: db.NewTransactionAt(math.MaxUint64, false),
 		live: newOverlay(cfg.Split),
 		ts:   db.MaxVersion(),
