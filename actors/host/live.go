@@ -20,6 +20,7 @@ type live struct {
 	row   uint32
 	slot  uint32
 	pid   *actor.PID
+	post  post
 	state liveState
 
 	core     Core     // nil until the first message, and after a panic
@@ -83,7 +84,7 @@ func (s *Shard) pass(l *live, in any) {
 	for {
 		s.current = l
 		s.stepped = false
-		s.root.Send(l.pid, in)
+		l.post.PostUserMessage(in)
 		if l.state != running || len(l.waiting) == 0 {
 			break
 		}

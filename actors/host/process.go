@@ -9,8 +9,8 @@ import (
 )
 
 // System is the node's protoactor system, shared by its shards. Of the library
-// it uses mailboxes, PIDs, supervision and the address resolver, each on the
-// caller's goroutine. Its logger prints messages, so it gets none; its metrics,
+// it uses actors, PIDs, supervision and the address resolver, each on the
+// caller's goroutine, with mailboxes of our own (see post). Its logger prints messages, so it gets none; its metrics,
 // receive timeouts, futures and dead letters are not used.
 type System struct {
 	system *actor.ActorSystem
@@ -60,7 +60,7 @@ func (y *System) add(s *Shard) error {
 	s.root = y.system.Root
 	s.address = actor.NewPID(at, "")
 	s.props = actor.PropsFromProducer(s.incarnate,
-		actor.WithDispatcher(actor.NewSynchronizedDispatcher(300)),
+		actor.WithMailbox(func() actor.Mailbox { return &s.current.post }),
 		actor.WithGuardian(&supervisor{s}),
 	)
 	return nil
