@@ -55,8 +55,16 @@ type PasswordsConfig struct {
 	Queue int
 	// QueuePerClient is how many of one client (see Client) may wait; 16 where zero.
 	QueuePerClient int
-	Metrics        *Metrics
+	// Clock measures how long a hash takes; time.Now where nil.
+	Clock   func() time.Time
+	Metrics *Metrics
 }
+
+// wrongRest is how long a place rests after a wrong password, as a multiple of
+// what finding that out took: whoever guesses, from however many addresses,
+// gets a quarter of the processors that hash, and the rest is left to those
+// who send messages. The answer does not wait for it.
+const wrongRest = 3
 
 // DefaultParams are the parameters that new hashes are made with.
 func DefaultParams() Params { return defaultParams }
@@ -73,6 +81,9 @@ func (c *PasswordsConfig) fill() {
 	}
 	if c.QueuePerClient == 0 {
 		c.QueuePerClient = 16
+	}
+	if c.Clock == nil {
+		c.Clock = time.Now
 	}
 	if c.Metrics == nil {
 		c.Metrics = NewMetrics(nil)
@@ -113,6 +124,7 @@ type Passwords struct {
 	// immutable
 	params  Params
 	dummy   string // the hash of nobody's password
+	clock   func() time.Time
 	metrics *Metrics
 
 	places *places
@@ -126,6 +138,7 @@ func NewPasswords(cfg PasswordsConfig) (*Passwords, error) {
 	}
 	p := &Passwords{
 		params:  cfg.Params,
+		clock:   cfg.Clock,
 		metrics: cfg.Metrics,
 		places:  newPlaces(cfg.Workers, cfg.Queue, cfg.QueuePerClient, cfg.Metrics),
 	}
@@ -141,7 +154,8 @@ func (p *Passwords) Hash(ctx context.Context, from netip.Addr, password string) 
 	}
 	defer p.places.give()
 	salt := random(p.params.Salt)
-	return phc(p.params, salt, p.derive(password, salt, p.params)), nil
+	hash, _ := p.derive(password, salt, p.params)
+	return phc(p.params, salt, hash), nil
 }
 
 // Verify reports whether the password is the one that hash was made of. An
@@ -160,15 +174,22 @@ func (p *Passwords) Verify(ctx context.Context, from netip.Addr, hash, password 
 	if err := p.places.take(ctx, Client(from)); err != nil {
 		return false, err
 	}
-	defer p.places.give()
-	same := subtle.ConstantTimeCompare(p.derive(password, salt, params), want) == 1
-	return same && exists, nil
+	got, took := p.derive(password, salt, params)
+	right := subtle.ConstantTimeCompare(got, want) == 1 && exists
+	if right {
+		p.places.give()
+	} else {
+		time.AfterFunc(wrongRest*took, p.places.give)
+	}
+	return right, nil
 }
 
-func (p *Passwords) derive(password string, salt []byte, params Params) []byte {
-	begin := time.Now()
-	defer func() { p.metrics.seconds.Observe(time.Since(begin).Seconds()) }()
-	return argon2.IDKey([]byte(password), salt, params.Time, params.Memory, params.Threads, params.Hash)
+func (p *Passwords) derive(password string, salt []byte, params Params) (hash []byte, took time.Duration) {
+	begin := p.clock()
+	hash = argon2.IDKey([]byte(password), salt, params.Time, params.Memory, params.Threads, params.Hash)
+	took = p.clock().Sub(begin)
+	p.metrics.seconds.Observe(took.Seconds())
+	return hash, took
 }
 
 func random(n uint32) []byte {

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"go.uber.org/goleak"
 )
@@ -67,6 +68,35 @@ func TestPasswords(t *testing.T) {
 }
 
 // A login for nobody must cost what a login for somebody costs.
+// A wrong password is answered at once, but its place rests for three times as
+// long as it took; a right one leaves it to the next.
+func TestWrongPasswordsRest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		now := time.Now()
+		p := passwords(t, PasswordsConfig{Params: cheap, Workers: 1, Clock: func() time.Time { now = now.Add(10 * time.Millisecond); return now }})
+		hash, err := p.Hash(t.Context(), home, "correct horse")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range []struct {
+			hash, password string
+			rest           time.Duration
+		}{{hash, "wrong", 30 * time.Millisecond}, {"", "nobody's", 30 * time.Millisecond}, {hash, "correct horse", 0}} {
+			begin := time.Now()
+			if _, err := p.Verify(t.Context(), home, c.hash, c.password); err != nil {
+				t.Fatal(err)
+			}
+			answered := time.Since(begin)
+			if _, err := p.Hash(t.Context(), home, "the next"); err != nil {
+				t.Fatal(err)
+			}
+			if rest := time.Since(begin); answered != 0 || rest != c.rest {
+				t.Errorf("%q: answered after %v, the next after %v", c.password, answered, rest)
+			}
+		}
+	})
+}
+
 func TestNobodyIsHashedToo(t *testing.T) {
 	p := passwords(t, PasswordsConfig{Params: cheap})
 	params, salt, hash, err := parsePHC(p.dummy)

@@ -142,7 +142,7 @@ func accounts() []Setting {
 		Name: "invite-life", Doc: "how long an invitation is good",
 		kind: scalar(func(c *Config) *time.Duration { return &c.Node.InviteLife }, within(duration(), time.Minute, control.InviteLifeMax)),
 	}, {
-		Name: "password-workers", Doc: "passwords that are hashed at once; each takes 19 MiB and a processor",
+		Name: "password-workers", Doc: "passwords that are hashed at once; each takes 19 MiB and a processor, which rests after a wrong one",
 		kind: scalar(func(c *Config) *int { return &c.Node.PasswordWorkers }, within(number[int](), 1, 1024)),
 	}, {
 		Name: "rate-login", Doc: "registrations and logins of an address or user",
