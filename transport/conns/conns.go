@@ -42,6 +42,7 @@ type Conns struct {
 	closed      []closedEvent
 	resumed     []ID
 	nextSweep   time.Time
+	nextTrim    time.Time // of buffers
 	counts      counts
 
 	// Shared.

@@ -291,6 +291,27 @@ func TestPingFlood(t *testing.T) {
 	n.eventually("the ping is read", func() bool { return n.conns.Pending(id) <= before })
 }
 
+// A loop that does nothing gives back the buffers of when it did.
+func TestIdleLoopKeepsNoBuffers(t *testing.T) {
+	n := start(t, Config{}, &scribe{})
+	n.open() // or nothing is swept
+	pool, before := n.conns.buffers, 0
+	n.on(func() {
+		before = pool.Kept()
+		for range 100 {
+			pool.Put(make([]byte, 0, 4096))
+		}
+	})
+	for range 20 {
+		n.pass(trimEvery)
+	}
+	n.on(func() {
+		if kept := pool.Kept(); kept > before {
+			t.Errorf("%d bytes are kept, %d before", kept, before)
+		}
+	})
+}
+
 func TestHeartbeat(t *testing.T) {
 	carriers(t, func(t *testing.T, cfg Config) {
 		n := start(t, cfg, &scribe{})

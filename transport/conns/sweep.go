@@ -12,6 +12,9 @@ import (
 const (
 	sliceMin  = 4096 // connections
 	slicesMax = 16
+
+	// trimEvery is long against a round, and a second burst often follows a first.
+	trimEvery = 2 * time.Second
 )
 
 func (c *Conns) slots() int { return int(c.bySide[0].used + c.bySide[1].used) }
@@ -34,6 +37,10 @@ func (c *Conns) sweep(now time.Time) {
 	}
 	slices := c.slices()
 	c.nextSweep = now.Add(c.cfg.Sweep / time.Duration(slices))
+	if !now.Before(c.nextTrim) {
+		c.nextTrim = now.Add(trimEvery)
+		c.buffers.Trim()
+	}
 	for s := range c.bySide {
 		c.sweepSide(s, (int(c.bySide[s].used)+slices-1)/slices)
 	}

@@ -13,7 +13,8 @@ type Buffers struct {
 	// Keep is how many bytes of each class are kept for later.
 	Keep int
 
-	free [classes][][]byte
+	free  [classes][][]byte
+	least [classes]int // that were free since the last trim
 }
 
 func class(n int) int {
@@ -34,6 +35,7 @@ func (b *Buffers) Get(n int) []byte {
 		buf := b.free[c][k-1]
 		b.free[c][k-1] = nil
 		b.free[c] = b.free[c][:k-1]
+		b.least[c] = min(b.least[c], k-1)
 		return buf
 	}
 	return make([]byte, 0, classMin<<(classShift*c))
@@ -50,6 +52,28 @@ func (b *Buffers) Put(buf []byte) {
 		return
 	}
 	b.free[c] = append(b.free[c], buf[:0])
+}
+
+// Trim gives half of what nobody has needed since the last call to the
+// collector. What every round of a busy loop needs stays.
+func (b *Buffers) Trim() {
+	for c, free := range b.free {
+		n := len(free) - (b.least[c]+1)/2
+		clear(free[n:])
+		b.free[c], b.least[c] = free[:n], n
+		if n == 0 {
+			b.free[c] = nil
+		}
+	}
+}
+
+// Kept is how many bytes are kept for later.
+func (b *Buffers) Kept() int {
+	bytes := 0
+	for c, free := range b.free {
+		bytes += len(free) * classMin << (classShift * c)
+	}
+	return bytes
 }
 
 // Grow moves a buffer's content to one with room for n bytes more, and takes

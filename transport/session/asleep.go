@@ -156,6 +156,7 @@ func (g *Gateway) wakes(s *session) {
 	s.touched, s.place = g.sweeps, len(g.awake)
 	g.sessions[s.conn] = s
 	g.awake = append(g.awake, s)
+	g.crowd = max(g.crowd, len(g.awake))
 }
 
 // parts takes a session from among those that are awake.
@@ -189,7 +190,33 @@ func (g *Gateway) lull() {
 			break
 		}
 	}
+	g.shrink()
 	g.metrics.Asleep.Set(float64(g.sleepers.records.Len()))
+}
+
+// shrink gives back the room that many who were awake at once have taken: a map
+// would keep it for ever, 50 bytes for each. What is moved is a small part of it.
+func (g *Gateway) shrink() {
+	g.open = fit(g.open)
+	if g.crowd <= fewAwake || len(g.awake) > g.crowd/fitPart {
+		return
+	}
+	g.crowd = len(g.awake)
+	g.awake = fit(g.awake)
+	g.sessions = make(map[uint64]*session, len(g.awake))
+	for _, s := range g.awake {
+		g.sessions[s.conn] = s
+	}
+}
+
+// Room for a few costs nothing; room for more goes once a small part is used.
+const fewAwake, fitPart = 1024, 16
+
+func fit[T any](s []T) []T {
+	if cap(s) <= fewAwake || len(s) > cap(s)/fitPart {
+		return s
+	}
+	return append([]T(nil), s...)
 }
 
 // quiet says whether all that is left of the session fits into a record.

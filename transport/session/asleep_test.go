@@ -180,9 +180,6 @@ func TestSleeperBudget(t *testing.T) {
 	if n := g.sleepers.records.Len(); n != sessions {
 		t.Fatalf("%d of %d sleep", n, sessions)
 	}
-	// The slices and the map of those who are awake have room for as many as came
-	// at once; here all did.
-	g.sessions, g.awake, g.open = nil, nil, nil
 	// When somebody arrived is forgotten within a minute.
 	g.arrivals.young, g.arrivals.old = nil, nil
 	runtime.GC()
@@ -196,6 +193,34 @@ func TestSleeperBudget(t *testing.T) {
 		t.Errorf("%.0f bytes in the slabs for each session", own)
 	}
 	runtime.KeepAlive(g)
+}
+
+// While many are awake their room is left alone; those who stay awake are found
+// after it was given back.
+func TestRoomFollowsThoseAwake(t *testing.T) {
+	const sessions = 5000
+	g := crowd(t, sessions)
+	if cap(g.awake) > fewAwake || cap(g.open) > fewAwake || g.crowd > fewAwake {
+		t.Errorf("room for %d, %d deadlines, %d in the map, of %d who were awake", cap(g.awake), cap(g.open), g.crowd, sessions)
+	}
+	for i := range uint64(sessions) {
+		g.find(i + 1)
+	}
+	g.shrink()
+	if g.crowd != sessions {
+		t.Errorf("the room of %d was given back while %d are awake", sessions, g.crowd)
+	}
+	for i := len(g.awake) - 1; i >= 10; i-- {
+		s := g.awake[i]
+		g.parts(s)
+		g.sleepers.add(s)
+	}
+	g.shrink()
+	for i := range uint64(sessions) {
+		if s := g.find(i + 1); s == nil || g.awake[s.place] != s || g.sessions[s.conn] != s {
+			t.Fatalf("session %d is lost", i+1)
+		}
+	}
 }
 
 // To wake, and to fall asleep again.

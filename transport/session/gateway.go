@@ -86,6 +86,7 @@ type Gateway struct {
 	decoder  *frames.Decoder
 	sessions map[uint64]*session // that are awake
 	awake    []*session          // the same
+	crowd    int                 // most of them since there was room for fewer, see shrink
 	drowsy   int                 // where lull looks next
 	sweeps   uint32
 	sleepers *sleepers // the others

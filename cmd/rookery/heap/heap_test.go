@@ -2,6 +2,7 @@ package heap
 
 import (
 	"context"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"testing"
@@ -94,6 +95,28 @@ func TestCollections(t *testing.T) {
 	run(1, dirty, 100*mb)
 	if at := run(3, sample{live: 60 * mb, used: 64 * mb, free: 50 * mb}, 0); !slices.Equal(at, []int{1}) {
 		t.Errorf("kept what is free, collected at %v", at)
+	}
+}
+
+// What was garbage is the system's again at once: the runtime by itself gives it
+// back by and by, and never a tenth of the heap.
+func TestKeepGivesBack(t *testing.T) {
+	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // nobody else collects
+	var garbage [][]byte
+	for range 8192 {
+		garbage = append(garbage, make([]byte, 8192))
+	}
+	runtime.KeepAlive(garbage)
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { Keep(ctx, 256*mb); close(done) }()
+		time.Sleep(10 * time.Second) // of the bubble's clock
+		cancel()
+		<-done
+	})
+	if s := read(newSamples()); s.free > 2*mb || s.used > 16*mb {
+		t.Errorf("%d KB are free and kept, %d KB in use", s.free>>10, s.used>>10)
 	}
 }
 
