@@ -2,7 +2,6 @@ package host
 
 import (
 	"encoding/binary"
-	"slices"
 
 	"google.golang.org/protobuf/encoding/protowire"
 
@@ -16,7 +15,8 @@ import (
 // encoded as it grows, so that a mutation may share memory with a state.
 type batch struct {
 	token   uint64
-	data    []byte // of a storepb.Batch, without term and now
+	rooms   *rooms
+	data    []byte // of a storepb.Batch; term and now are the last of it
 	count   int    // mutations in data
 	effects []pending
 	asks    []ask
@@ -58,10 +58,11 @@ func (b *batch) full() bool {
 
 func (b *batch) add(m *storepb.Mutation) error {
 	before, size := len(b.data), m.SizeVT()
+	b.data = b.rooms.grow(b.data, 1+binary.MaxVarintLen64+size)
 	b.data = append(b.data, batchMutations<<3|byte(protowire.BytesType))
 	b.data = protowire.AppendVarint(b.data, uint64(size))
 	at := len(b.data)
-	b.data = slices.Grow(b.data, size)[:at+size]
+	b.data = b.data[:at+size]
 	_, err := m.MarshalToSizedBufferVTStrict(b.data[at:])
 	if err == nil {
 		// What applying would refuse may not get into the log.
@@ -75,19 +76,16 @@ func (b *batch) add(m *storepb.Mutation) error {
 	return nil
 }
 
-// finish makes the entry. The log keeps it, and the batch its own memory, which
-// is as large as it needs to be from the second time on.
+// finish makes the entry, in the batch's own memory, which stays as it is until
+// the batch is settled.
 func (b *batch) finish(term, now uint64) []byte {
-	const most = 2 * (1 + binary.MaxVarintLen64)
-	data := append(make([]byte, 0, len(b.data)+most), b.data...)
-	data = protowire.AppendTag(data, batchTerm, protowire.VarintType)
-	data = protowire.AppendVarint(data, term)
-	data = protowire.AppendTag(data, batchNow, protowire.VarintType)
-	return protowire.AppendVarint(data, now)
+	b.data = b.rooms.grow(b.data, 2*(1+binary.MaxVarintLen64))
+	b.data = protowire.AppendTag(b.data, batchTerm, protowire.VarintType)
+	b.data = protowire.AppendVarint(b.data, term)
+	b.data = protowire.AppendTag(b.data, batchNow, protowire.VarintType)
+	b.data = protowire.AppendVarint(b.data, now)
+	return b.data
 }
-
-// keptBytes is what a batch that is not in use may hold on to.
-const keptBytes = 32 << 10
 
 // reset for reuse.
 func (b *batch) reset(token uint64) *batch {
@@ -95,12 +93,8 @@ func (b *batch) reset(token uint64) *batch {
 	clear(b.asks)
 	clear(b.trims)
 	clear(b.heard)
-	data := b.data[:0]
-	if cap(data) > keptBytes {
-		data = nil
-	}
 	*b = batch{
-		token: token, data: data, effects: b.effects[:0], asks: b.asks[:0], marks: b.marks[:0], trims: b.trims[:0], heard: b.heard[:0],
+		token: token, rooms: b.rooms, data: b.rooms.keep(b.data), effects: b.effects[:0], asks: b.asks[:0], marks: b.marks[:0], trims: b.trims[:0], heard: b.heard[:0],
 	}
 	return b
 }
@@ -180,10 +174,10 @@ func over(now, since, wait uint64) bool { return now >= since+wait || now < sinc
 
 func (s *Shard) fresh(token uint64) *batch {
 	if b := s.spare; b != nil {
-		s.spare = nil
-		return b.reset(token)
+		s.spare, b.token = nil, token
+		return b
 	}
-	return &batch{token: token}
+	return &batch{token: token, rooms: s.cfg.System.rooms}
 }
 
 // Committed says that the batch in flight is applied.
@@ -199,7 +193,7 @@ func (s *Shard) settle(token uint64) {
 	b := s.flight
 	s.flight, s.settled = nil, token
 	s.release(b)
-	s.spare = b
+	s.spare = b.reset(0)
 	s.revive()
 }
 
@@ -239,8 +233,8 @@ func (s *Shard) lose(effects []pending, out *notices) {
 // takeBatches ends the batch in flight and the open one.
 func (s *Shard) takeBatches() (flight, open *batch) {
 	flight, open = s.flight, s.open
-	s.flight, s.settled = nil, open.token
-	s.open, s.spare = &batch{token: open.token + 1}, nil
+	s.flight, s.spare, s.settled = nil, nil, open.token
+	s.open = s.fresh(open.token + 1)
 	return flight, open
 }
 

@@ -50,7 +50,8 @@ type Peers interface {
 }
 
 // Raft is the shard's group. Propose and Read are answered by Committed,
-// Dropped, Confirmed or Follow; an error means that nothing was started.
+// Dropped, Confirmed or Follow; an error means that nothing was started. What is
+// proposed stays as it is until Committed, and for good where that never comes.
 type Raft interface {
 	Propose(token uint64, data []byte) error
 	Read(token uint64) error

@@ -15,11 +15,12 @@ import (
 type System struct {
 	system *actor.ActorSystem
 	shards map[string]actor.Process // by address
+	rooms  *rooms
 }
 
 // NewSystem starts one.
 func NewSystem() *System {
-	y := &System{shards: make(map[string]actor.Process)}
+	y := &System{shards: make(map[string]actor.Process), rooms: &rooms{}}
 	y.system = actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger {
 		return slog.New(slog.DiscardHandler)
 	}))

@@ -69,7 +69,8 @@ func New(cfg Config) (*Shard, error) {
 		return nil, err
 	}
 	cfg = cfg.withDefaults()
-	s := &Shard{cfg: cfg, log: cfg.Log.With("shard", cfg.Shard), open: &batch{token: 1}, expander: mailbox.NewExpander(cfg.Space)}
+	s := &Shard{cfg: cfg, log: cfg.Log.With("shard", cfg.Shard), expander: mailbox.NewExpander(cfg.Space)}
+	s.open = s.fresh(1)
 	s.forget()
 	if err := cfg.System.add(s); err != nil {
 		return nil, err

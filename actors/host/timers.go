@@ -33,6 +33,7 @@ func (s *Shard) Tick() {
 		return
 	}
 	s.checked = now
+	s.cfg.System.rooms.air(now)
 	s.repeat(now)
 	if s.open.empty() && s.flight == nil && s.outbox.trimmable() {
 		s.open.eager, s.open.since = true, now // nothing to ride with

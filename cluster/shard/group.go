@@ -122,8 +122,9 @@ func (g *Group) Leader() uint64 { return g.leader }
 // Applied is the index of the last entry applied.
 func (g *Group) Applied() uint64 { return g.applied }
 
-// Propose hands in data for the next entry and keeps the slice. At most one
-// proposal of a group is in flight.
+// Propose hands in data for the next entry and keeps the slice until the
+// machine's Committed; after any other outcome it may not be written to either.
+// At most one proposal of a group is in flight.
 func (g *Group) Propose(token uint64, data []byte) error {
 	switch {
 	case g.set.err != nil:

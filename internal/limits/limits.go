@@ -73,6 +73,7 @@ const (
 const (
 	BatchMutations = 4096
 	BatchBytes     = 4 << 20
+	BatchRooms     = 8 << 20     // bytes that batches of all shards leave to each other
 	OutboxSteps    = 65_536      // unconfirmed steps from one shard to another
 	ActorMail      = 256         // messages that wait for one actor while it restarts
 	OutboxRetry    = time.Second // until what found the outbox full is tried again
