@@ -199,11 +199,15 @@ func (s *Shard) turn(l *live, in any, now uint64) {
 			return
 		}
 	}
-	ctx := user.Context{Now: now, OutboxFull: s.outbox.full()}
+	// A step within a step, as a gateway may have it, finds the scratch taken.
+	scratch := s.scratch
+	s.scratch = nil
+	ctx := user.Context{Now: now, OutboxFull: s.outbox.full(), Scratch: scratch}
 	if _, ok := in.(*nodepb.Attach); ok {
 		ctx.Session = s.session()
 	}
 	s.take(l, in, l.core.Step(ctx, in))
+	s.scratch = scratch
 	if attaches(in) {
 		l.remember(l.core.Attachments())
 	}

@@ -60,6 +60,7 @@ type Shard struct {
 	cold     []user.Attachment // scratch
 	told     []*storepb.Step   // scratch
 	lates    []*late           // for reuse
+	scratch  *user.Scratch     // nil while a step has it
 	taking   *late             // the ack that is being taken in
 }
 
@@ -70,7 +71,7 @@ func New(cfg Config) (*Shard, error) {
 	}
 	cfg = cfg.withDefaults()
 	s := &Shard{cfg: cfg, log: cfg.Log.With("shard", cfg.Shard), expander: mailbox.NewExpander(cfg.Space)}
-	s.open = s.fresh(1)
+	s.open, s.scratch = s.fresh(1), &user.Scratch{}
 	s.forget()
 	if err := cfg.System.add(s); err != nil {
 		return nil, err

@@ -6,6 +6,8 @@ import (
 	"runtime/debug"
 
 	"github.com/asynkron/protoactor-go/actor"
+
+	"github.com/rookery-im/rookery/actors/user"
 )
 
 // Three restarts within restartWindow; the next failure stops the actor.
@@ -39,6 +41,7 @@ func (s *Shard) broken(l *live, guardian actor.Supervisor, reason any) {
 	}
 	s.abandon(l, &out)
 	l.core, l.input, l.late = nil, nil, nil
+	s.scratch = &user.Scratch{} // the step had it, or one around it has it still
 	s.failing = append(s.failing, l)
 	out.send(s.cfg.Gateway)
 }

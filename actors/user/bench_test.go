@@ -23,7 +23,7 @@ func BenchmarkSendAck(b *testing.B) {
 	origin := &nodepb.Origin{Conn: 9, User: "alice", Device: 1, Session: 1 << 40}
 	send := &nodepb.Send{Origin: origin, To: "bob", Kind: 1, Payload: make([]byte, 100)}
 	ack := &nodepb.Ack{Origin: c.origin()}
-	ctx := Context{Now: w.now}
+	ctx := Context{Now: w.now, Scratch: &Scratch{}}
 	var previous uint64
 	b.ReportAllocs()
 	for i := uint64(1); b.Loop(); i++ {
@@ -67,7 +67,7 @@ func BenchmarkReceipt(b *testing.B) {
 	w.attach("alice", 1, 0, 0)
 	w.settle()
 	s := w.state("alice")
-	ctx := Context{Now: w.now}
+	ctx := Context{Now: w.now, Scratch: &Scratch{}}
 	b.ReportAllocs()
 	for i := uint64(10); b.Loop(); i++ {
 		step := &storepb.Step{To: "alice", Body: &storepb.Step_Watermark{Watermark: &storepb.Watermark{Peer: "bob", Delivered: i}}}

@@ -102,7 +102,9 @@ func (c *conv) loadSender(suffix, v []byte) error {
 	if err != nil {
 		return err
 	}
-	c.sender(n).row = row
+	c.sender(n).row = &storepb.Sender{ // without fields of another version
+		Session: row.GetSession(), Number: row.GetNumber(), Accepted: row.GetAccepted(), Order: row.GetOrder(),
+	}
 	c.lastOrder = max(c.lastOrder, row.GetOrder())
 	return nil
 }

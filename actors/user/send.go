@@ -121,7 +121,7 @@ func (t *turn) mismatch(m *nodepb.Send) *nodepb.Fault {
 
 // room asks the quotas; what a block discards needs none.
 func (t *turn) room(c *conv, m *nodepb.Send) *nodepb.Fault {
-	size := proto.Size(m)
+	size := entryMost(m)
 	switch {
 	case t.ctx.OutboxFull:
 		return outboxFull()
@@ -135,6 +135,16 @@ func (t *turn) room(c *conv, m *nodepb.Send) *nodepb.Fault {
 	return nil
 }
 
+// entryMost is what the entry of a message takes at most.
+func entryMost(m *nodepb.Send) int {
+	const overhead, each = 112, 20 // tags, lengths, numbers, the id
+	size := overhead + 2*len(m.GetOrigin().GetUser()) + len(m.GetReplyTo()) + len(m.GetPayload())
+	for _, p := range m.GetPayloads() {
+		size += each + len(p.GetPayload())
+	}
+	return size
+}
+
 func outboxFull() *nodepb.Fault {
 	return fault.New(fault.Unavailable, "", "the shard is behind with its deliveries; try again")
 }
@@ -144,18 +154,26 @@ type acceptance struct {
 	mutation storepb.Mutation
 	op       storepb.Mutation_Accept
 	accept   storepb.Accept
+	sender   storepb.Sender
 	result   storepb.Result
 	mailbox  storepb.MailboxRow
-	entry    storepb.Entry
-	body     storepb.Entry_Message
-	message  storepb.Message
 }
 
 // of a sender: how the parts hang together, the entry excepted.
 func (x *acceptance) of(row *storepb.Sender) *storepb.Accept {
-	x.mutation.Op, x.op.Accept, x.body.Message = &x.op, &x.accept, &x.message
-	x.accept.Sender, x.accept.Result, x.accept.Mailbox = row, &x.result, &x.mailbox
+	x.mutation.Op, x.op.Accept = &x.op, &x.accept
+	x.accept.Sender, x.accept.Result, x.accept.Mailbox = &x.sender, &x.result, &x.mailbox
+	x.sender.Session, x.sender.Number, x.sender.Accepted, x.sender.Order = row.GetSession(), row.GetNumber(), row.GetAccepted(), row.GetOrder()
 	return &x.accept
+}
+
+// delivery is what goes out of an accepted message, in one allocation.
+type delivery struct {
+	entry   storepb.Entry
+	body    storepb.Entry_Message
+	message storepb.Message
+	sent    nodepb.Sent
+	push    nodepb.Push // to the first device
 }
 
 // accept gives the message its order, time and seq.
@@ -165,17 +183,13 @@ func (t *turn) accept(c *conv, snd *sender, m *nodepb.Send, ask *nodepb.Ask) {
 	c.lastOrder++
 	t.met(o.GetUser(), knew)
 	res := result{id: [16]byte(m.GetId()), order: c.lastOrder, time: t.nextTime(m.GetAfter())}
-	row := &storepb.Sender{ // stays in memory
-		Session: snd.row.GetSession(), Number: snd.row.GetNumber(),
-		Accepted: snd.row.GetAccepted() + 1, Order: res.order,
-	}
+	snd.row.Accepted, snd.row.Order = snd.row.GetAccepted()+1, res.order
 	if o.GetSession() != 0 {
-		row.Session, row.Number = o.GetSession(), m.GetNumber()
+		snd.row.Session, snd.row.Number = o.GetSession(), m.GetNumber()
 	}
-	snd.row = row
-	snd.keep(byte(row.GetAccepted()%limits.IdempotencyWindow), res)
-	var x acceptance
-	a, msg := x.of(row), &x.message
+	snd.keep(byte(snd.row.GetAccepted()%limits.IdempotencyWindow), res)
+	x, out := t.ctx.Scratch.acceptance(), &delivery{}
+	a, msg := x.of(snd.row), &out.message
 	a.Peer, a.Device = o.GetUser(), o.GetDevice()
 	x.result.Id, x.result.Order, x.result.Time = m.GetId(), res.order, res.time
 	msg.Id, msg.From, msg.Device, msg.Peer = m.GetId(), o.GetUser(), o.GetDevice(), o.GetUser()
@@ -184,21 +198,22 @@ func (t *turn) accept(c *conv, snd *sender, m *nodepb.Send, ask *nodepb.Ask) {
 	expires := t.ttl(m.GetTtl())
 	discard := t.blocked(o.GetUser())
 	if !discard {
-		a.Entry = &x.entry
-		a.Entry.Seq, a.Entry.Expires, a.Entry.Body = t.nextSeq(), expires, &x.body
+		a.Entry, out.body.Message = &out.entry, msg
+		a.Entry.Seq, a.Entry.Expires, a.Entry.Body = t.nextSeq(), expires, &out.body
 		if o.GetUser() == t.id {
 			a.Entry.Skip = o.GetDevice()
 		}
 	}
 	x.mailbox.LastSeq, x.mailbox.LastTime = t.lastSeq, t.lastTime
 	t.mutate(&x.mutation)
-	t.accepted(m, ask, &nodepb.Sent{Tag: m.GetTag(), Order: res.order, Time: res.time})
+	out.sent.Tag, out.sent.Order, out.sent.Time = m.GetTag(), res.order, res.time
+	t.accepted(m, ask, &out.sent)
 	if discard {
 		c.lose(res.order)
 		c.advance()
 		t.progress(nil, nil, o.GetUser())
 	} else {
-		t.enter(a.GetEntry())
+		t.enter(a.GetEntry(), &out.push)
 		c.entries++
 		c.bytes += int(t.index[len(t.index)-1].size)
 		c.open = append(c.open, res.order)

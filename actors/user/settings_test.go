@@ -1,6 +1,7 @@
 package user
 
 import (
+	"math"
 	"strings"
 	"testing"
 
@@ -57,6 +58,25 @@ func TestMailboxOfAnotherSize(t *testing.T) {
 		}
 		if accepted != c.accepted {
 			t.Errorf("%s: %d of 5 sends accepted, want %d", name, accepted, c.accepted)
+		}
+	}
+}
+
+// The room that is asked for is what the entry takes, or a little more.
+func TestEntryMost(t *testing.T) {
+	most, payload := uint64(math.MaxUint64), make([]byte, 300)
+	full := &nodepb.Send{
+		Origin: &nodepb.Origin{User: strings.Repeat("a", limits.UserID), Device: math.MaxUint32}, Id: payload[:16], Kind: math.MaxUint32, ReplyTo: payload[:16],
+		Payloads: []*nodepb.TargetPayload{{User: "bob", Device: math.MaxUint32, Payload: payload}, {User: "bob", Device: math.MaxUint32, Payload: payload}},
+	}
+	for _, m := range []*nodepb.Send{full, {Origin: &nodepb.Origin{User: "a", Device: 1}, Id: payload[:16], Payload: payload}} {
+		user := m.GetOrigin().GetUser()
+		e := &storepb.Entry{Seq: most, Expires: most, Skip: math.MaxUint32, Body: &storepb.Entry_Message{Message: &storepb.Message{
+			Id: m.GetId(), From: user, Device: m.GetOrigin().GetDevice(), Peer: user, Order: most, Time: most,
+			Kind: m.GetKind(), ReplyTo: m.GetReplyTo(), Payload: m.GetPayload(), Payloads: payloadsOf(m, "bob"),
+		}}}
+		if got, is := entryMost(m), e.SizeVT(); got < is || got > is+100 {
+			t.Errorf("room for %d bytes is asked for, it takes %d", got, is)
 		}
 	}
 }

@@ -23,11 +23,36 @@ type turn struct {
 	effects   [2]Effect
 }
 
+// Scratch is memory for a step, to be used again. An Output that was made with
+// it is good until the next use, its Entries, Steps and messages for good. Nil
+// has every step make its own.
+type Scratch struct {
+	step   turn
+	accept acceptance
+}
+
+func (s *Scratch) turn() *turn {
+	if s == nil {
+		return &turn{}
+	}
+	s.step = turn{}
+	return &s.step
+}
+
+func (s *Scratch) acceptance() *acceptance {
+	if s == nil {
+		return &acceptance{}
+	}
+	s.accept = acceptance{}
+	return &s.accept
+}
+
 // Step takes one input: from a gateway (Attach, Detach, Pull, Ack, Read, Send,
 // Typing, Signal, Watch, Unwatch, DevicesSeen), from the REST API (Ask, Unpark),
 // from another actor (storepb.Step), or Tick. The peers it Needs are in memory.
 func (s *State) Step(ctx Context, in any) Output {
-	t := &turn{State: s, ctx: ctx}
+	t := ctx.Scratch.turn()
+	t.State, t.ctx = s, ctx
 	t.out.Mutations, t.out.Effects = t.mutations[:0], t.effects[:0]
 	switch m := in.(type) {
 	case *nodepb.Send:
@@ -194,8 +219,9 @@ func (t *turn) nextTime(after uint64) uint64 {
 	return t.lastTime
 }
 
-// enter puts an entry into the index, and pushes it to the live devices.
-func (t *turn) enter(e *storepb.Entry) {
+// enter puts an entry into the index, and pushes it to the live devices; room is
+// for the first push, or nil.
+func (t *turn) enter(e *storepb.Entry, room *nodepb.Push) {
 	it := t.itemOf(e)
 	t.index = append(t.index, it)
 	t.weigh(it)
@@ -204,7 +230,12 @@ func (t *turn) enter(e *storepb.Entry) {
 		if !d.att.Live || d.number() == e.GetSkip() || d.row.GetStart() >= e.GetSeq() {
 			continue
 		}
-		t.tell(d.att.Conn, &nodepb.Push{Session: d.att.Session, Previous: d.att.Pushed, Entry: e})
+		if room == nil {
+			room = &nodepb.Push{}
+		}
+		room.Session, room.Previous, room.Entry = d.att.Session, d.att.Pushed, e
+		t.tell(d.att.Conn, room)
+		room = nil
 		d.att.Pushed = e.GetSeq()
 	}
 	if len(t.parked) > 0 { // all of them after seqs given before this one
@@ -231,7 +262,7 @@ func (t *turn) append(e *storepb.Entry, replaces uint64, receipt *storepb.Receip
 	m.append.Entry, m.append.Replaces, m.append.ReceiptRow, m.append.Mailbox = e, replaces, receipt, &m.mailbox
 	m.mailbox.LastSeq, m.mailbox.LastTime = t.lastSeq, t.lastTime
 	t.mutate(&m.mutation)
-	t.enter(e)
+	t.enter(e, nil)
 }
 
 // remove takes one entry out of the index.

@@ -14,6 +14,8 @@ type Context struct {
 	Session uint64
 	// OutboxFull is set while the shard's outbox takes no further step.
 	OutboxFull bool
+	// Scratch is the host's, or nil.
+	Scratch *Scratch
 }
 
 // Tick is the input at a user's deadline, and before any other input past it:

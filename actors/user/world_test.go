@@ -31,6 +31,7 @@ type world struct {
 	unchecked  bool // skip the comparison with a reload, which is linear
 	touched    map[string]bool
 	counter    uint64
+	scratch    Scratch
 
 	rows  map[string][]byte
 	ever  map[string]bool // keys of PutNew
@@ -181,14 +182,15 @@ func (w *world) step1(user string, s *State, in any) {
 		}
 	}
 	w.counter++
-	out := s.Step(Context{Now: w.now, Session: w.counter, OutboxFull: w.outboxFull}, in)
-	p := pending{user: user, out: out}
+	out := s.Step(Context{Now: w.now, Session: w.counter, OutboxFull: w.outboxFull, Scratch: &w.scratch}, in)
+	p := pending{user: user, out: Output{Laziness: out.Laziness, Effects: slices.Clone(out.Effects)}}
 	for _, m := range out.Mutations {
 		b, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)
 		if err != nil {
 			w.fail("a mutation cannot be encoded: %v", err)
 		}
 		p.encoded = append(p.encoded, b)
+		p.out.Mutations = append(p.out.Mutations, proto.CloneOf(m)) // the scratch is used again
 		w.trace("%s| %s", user, traceMutation(m))
 	}
 	for _, e := range out.Effects {
