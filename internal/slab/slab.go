@@ -13,7 +13,7 @@ package slab
 import "github.com/rookery-im/rookery/internal/invariant"
 
 // pageLen is small enough that the last page of each of many slabs is no waste.
-const pageLen = 128
+const pageLen = 64
 
 // Slab of records. The zero Slab is empty and ready.
 type Slab[T any] struct {

@@ -6,10 +6,11 @@
 // grow to a floor before it is collected, whatever is live of it. The price is
 // memory, while there is load, and some for good: what the runtime keeps of each
 // page of the largest heap there was, 2 to 4% of it. That is why a burst, such
-// as many connections at once, is collected as ever. Once there is none it is given back: a node that does little collects by
-// itself, soon and then ever more rarely, until what was garbage is the system's
-// again. Left alone the runtime would do so after two minutes and after four,
-// for what it keeps for later follows the collection before.
+// as many connections at once, is collected sooner than Go would. Once there is
+// none it is given back: a node that does little collects by itself, soon and
+// then ever more rarely, until what was garbage is the system's again. Left alone
+// the runtime would do so after two minutes and after four, for what it keeps for
+// later follows the collection before.
 package heap
 
 import (
@@ -51,6 +52,10 @@ func Keep(ctx context.Context, floor int64) {
 
 const (
 	defaultPercent = 100
+	// Of what counts as live, half or more is room that Badger has for rows to come.
+	// Without load that lasts the heap grows by half, not as much again: many
+	// connections at once would leave a peak behind that is twice what they need.
+	burstPercent = 50
 	// quietBytes allocated in a second at most are no load; what a scrape of the
 	// metrics takes is a tenth of it.
 	quietBytes = 4 << 20
@@ -94,7 +99,7 @@ func (k *keeper) step(s sample) (do what) {
 	case k.quiet >= loadOver:
 		k.loaded = 0
 	}
-	p := defaultPercent
+	p := burstPercent
 	if k.loaded >= loadLasts {
 		p = k.goal(s.live)
 	}

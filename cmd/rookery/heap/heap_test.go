@@ -30,7 +30,7 @@ func TestGoal(t *testing.T) {
 	}
 }
 
-// A burst is collected as ever, lasting load at the floor, until it is over.
+// A burst is collected soon, lasting load at the floor, until it is over.
 func TestFloorIsForLastingLoad(t *testing.T) {
 	k := keeper{floor: 256 * mb, percent: defaultPercent}
 	run := func(seconds int, rate uint64) {
@@ -42,7 +42,14 @@ func TestFloorIsForLastingLoad(t *testing.T) {
 		seconds int
 		rate    uint64
 		want    int
-	}{{loadLasts - 1, 1 << 30, 100}, {loadOver + 1, 0, 100}, {loadLasts, 1 << 30, 300}, {loadOver - 1, 0, 300}, {1, 1 << 30, 300}, {loadOver + 1, 0, 100}} {
+	}{
+		{loadLasts - 1, 1 << 30, burstPercent},
+		{loadOver + 1, 0, burstPercent},
+		{loadLasts, 1 << 30, 300},
+		{loadOver - 1, 0, 300},
+		{1, 1 << 30, 300},
+		{loadOver + 1, 0, burstPercent},
+	} {
 		if run(stage.seconds, stage.rate); k.percent != stage.want {
 			t.Errorf("after %d s of %d MB/s: %d%%, want %d%%", stage.seconds, stage.rate/mb, k.percent, stage.want)
 		}
