@@ -62,7 +62,8 @@ const (
 	quietFor   = 2 // seconds
 	// Load lasts from here on, and is over after so much quiet; seconds.
 	loadLasts, loadOver = 8, 10
-	// A collection is worth it for an eighth of the heap, and above leastBytes.
+	// A collection is worth it for such a part of the heap, and above leastBytes.
+	worthPart  = 32
 	leastBytes = 2 << 20
 	// Between two collections while it is quiet, at first and at last, in seconds.
 	// The runtime itself collects every two minutes.
@@ -114,7 +115,7 @@ func (k *keeper) step(s sample) (do what) {
 	if k.wait > 0 {
 		k.wait--
 	}
-	worth := max(s.used/8, leastBytes)
+	worth := max(s.used/worthPart, leastBytes)
 	if k.quiet < quietFor || k.wait > 0 || (s.used-min(s.live, s.used) < worth && s.free < worth) {
 		return do
 	}
