@@ -129,6 +129,11 @@ func (r *rig) begin(token uint64, data []byte) error {
 	if r.busy {
 		r.world.t.Errorf("shard %d: two proposals in flight", r.cfg.Shard)
 	}
+	if data != nil { // Apply trusts what the shard itself proposed
+		if b, err := mailbox.ReadBatch(data); err != nil || b.Term != r.term {
+			r.world.t.Errorf("shard %d: a batch of term %d is proposed in term %d: %v", r.cfg.Shard, b.Term, r.term, err)
+		}
+	}
 	r.busy, r.token, r.data = true, token, data
 	return nil
 }

@@ -104,7 +104,7 @@ func (t *turn) page(d *device, after uint64, maxEntries, maxBytes int) (upTo uin
 	maxEntries, maxBytes = min(maxEntries, limits.PageEntries), min(maxBytes, limits.PageBytes)
 	upTo = after
 	entries, bytes := 0, 0
-	for i := t.after(max(after, d.row.GetStart())); i < len(t.index); i++ {
+	for i := t.after(max(after, d.start)); i < len(t.index); i++ {
 		it := t.index[i]
 		if it.skip == d.number() {
 			continue
@@ -167,7 +167,7 @@ func (t *turn) linkDevice(ask *nodepb.Ask, m *nodepb.LinkDevice) {
 	} else {
 		row.Start = t.firstStored() - 1
 	}
-	d := &device{row: row, cursor: row.GetStart(), seen: t.ctx.Now}
+	d := newDevice(row, t.ctx.Now)
 	t.put(mailbox.Device, mailbox.U32(row.GetDevice()), row)
 	t.devices = append(t.devices, d)
 	l := link{request: ask.GetRequest(), device: d.number(), epoch: t.lastSeq, waiting: t.tellDevices()}

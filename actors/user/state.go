@@ -58,13 +58,19 @@ type State struct {
 // device of this user.
 type device struct {
 	row    *storepb.DeviceRow
+	start  uint64 // of the row, and num: each step looks for them
+	num    uint32
 	cursor uint64
 	seen   uint64 // Unix milliseconds
 	owed   uint64 // volatile: acked while the outbox was full, not taken in yet
 	att    Attachment
 }
 
-func (d *device) number() uint32 { return d.row.GetDevice() }
+func newDevice(row *storepb.DeviceRow, seen uint64) *device {
+	return &device{row: row, start: row.GetStart(), num: row.GetDevice(), cursor: row.GetStart(), seen: seen}
+}
+
+func (d *device) number() uint32 { return d.num }
 func (d *device) attached() bool { return d.att.Conn != 0 }
 
 // has is the seq up to which the device said that it has everything.
@@ -229,7 +235,7 @@ func (s *State) loadDevice(k, v []byte) error {
 	err = cmp.Or(err, row.UnmarshalVT(v))
 	err = cmp.Or(err, damagedIf(row.GetDevice() != n, "device %d under key %d", row.GetDevice(), n))
 	err = cmp.Or(err, damagedIf(row.GetStart() > s.lastSeq, "device %d starts past seq %d", n, s.lastSeq))
-	s.devices = append(s.devices, &device{row: row, cursor: row.GetStart(), seen: row.GetLinked()})
+	s.devices = append(s.devices, newDevice(row, row.GetLinked()))
 	return err
 }
 
@@ -293,7 +299,7 @@ func (s *State) weigh(it item) {
 
 func (s *State) ackedByAny(it item) bool {
 	return slices.ContainsFunc(s.devices, func(d *device) bool {
-		return d.number() != it.skip && d.row.GetStart() < it.seq && d.cursor >= it.seq
+		return d.number() != it.skip && d.start < it.seq && d.cursor >= it.seq
 	})
 }
 
@@ -417,8 +423,8 @@ func (s *State) Check() {
 	invariant.Check(entries == s.entries && bytes == s.bytes, "user: index of %d entries, %d bytes; %d, %d counted", entries, bytes, s.entries, s.bytes)
 	for i, d := range s.devices {
 		invariant.Check(i == 0 || s.devices[i-1].number() < d.number(), "user: devices out of order")
-		invariant.Check(d.cursor >= d.row.GetStart() && d.cursor <= s.lastSeq, "user: device %d has cursor %d of %d to %d",
-			d.number(), d.cursor, d.row.GetStart(), s.lastSeq)
+		invariant.Check(d.cursor >= d.start && d.cursor <= s.lastSeq, "user: device %d has cursor %d of %d to %d",
+			d.number(), d.cursor, d.start, s.lastSeq)
 	}
 	for peer, c := range s.convs {
 		var open []uint64

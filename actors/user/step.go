@@ -227,7 +227,7 @@ func (t *turn) enter(e *storepb.Entry, room *nodepb.Push) {
 	t.weigh(it)
 	t.soonest(it.expires)
 	for _, d := range t.devices {
-		if !d.att.Live || d.number() == e.GetSkip() || d.row.GetStart() >= e.GetSeq() {
+		if !d.att.Live || d.number() == e.GetSkip() || d.start >= e.GetSeq() {
 			continue
 		}
 		if room == nil {

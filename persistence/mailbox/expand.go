@@ -60,6 +60,10 @@ func ReadBatch(data []byte) (Batch, error) {
 	return b, nil
 }
 
+// OwnBatch is ReadBatch without the checks, and without Now, for what was put
+// together on this node of mutations that each passed ReadMutation.
+func OwnBatch(term uint64, data []byte) Batch { return Batch{Term: term, data: data} }
+
 // Mutations of the batch, in order.
 func (b Batch) Mutations() iter.Seq[Mutation] {
 	return func(yield func(Mutation) bool) {
