@@ -21,6 +21,7 @@ type rows struct {
 	seed    maphash.Seed
 	index   *slab.Index
 	list    slab.Slab[row]
+	last    uint32 // found last: who looks for a user mostly does so twice
 	used    int
 	long    slab.Slab[[limits.UserID]byte] // ids that do not fit into a row
 	att     slab.Slab[attachment]
@@ -75,8 +76,11 @@ func (w *row) longAt() uint32 { return binary.LittleEndian.Uint32(w.id[:]) }
 
 // find the row of a user, or 0.
 func (r *rows) find(id string) uint32 {
-	h := r.hash(id)
-	return r.index.Find(h, func(n uint32) bool { return r.at(n).hash == h && string(r.bytes(n)) == id })
+	if r.last == 0 || string(r.bytes(r.last)) != id {
+		h := r.hash(id)
+		r.last = r.index.Find(h, func(n uint32) bool { return r.at(n).hash == h && string(r.bytes(n)) == id })
+	}
+	return r.last
 }
 
 // add a row for a user that has none.
@@ -99,6 +103,7 @@ func (r *rows) add(id string) uint32 {
 // remove a row that nothing hangs on any more.
 func (r *rows) remove(n uint32) {
 	w := r.at(n)
+	r.last = 0
 	invariant.Check(w.first == 0 && w.live == 0 && w.timer == 0, "row removed while in use")
 	r.index.Remove(n)
 	if w.size > inlineID {
