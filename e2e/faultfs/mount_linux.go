@@ -3,7 +3,10 @@ package faultfs
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -30,6 +33,7 @@ func (d *Disk) Mount(dir string) (unmount func() error, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("faultfs: mount %s: %w", dir, err)
 	}
+	closeOnExec()
 	return func() error {
 		if err := server.Unmount(); err != nil {
 			return fmt.Errorf("faultfs: unmount %s: %w", dir, err)
@@ -37,6 +41,21 @@ func (d *Disk) Mount(dir string) (unmount func() error, err error) {
 		server.Wait()
 		return nil
 	}, nil
+}
+
+// closeOnExec keeps /dev/fuse to this process. With a child that has it open the
+// mount outlives its server, and who uses it then waits for ever, kill -9 or not.
+func closeOnExec() {
+	const descriptors = "/proc/self/fd"
+	entries, _ := os.ReadDir(descriptors)
+	for _, e := range entries {
+		if to, err := os.Readlink(filepath.Join(descriptors, e.Name())); err != nil || to != "/dev/fuse" {
+			continue
+		}
+		if fd, err := strconv.Atoi(e.Name()); err == nil {
+			syscall.CloseOnExec(fd)
+		}
+	}
 }
 
 // node is an inode as one mount sees it.

@@ -4,8 +4,24 @@ package faultfs
 
 import (
 	"os/exec"
+	"strings"
 	"testing"
 )
+
+// A mount ends with the process that serves it, whatever others it has started.
+func TestNobodyInheritsTheMount(t *testing.T) {
+	unmount, err := New(1).Mount(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command("ls", "-l", "/proc/self/fd").CombinedOutput()
+	if err != nil || strings.Contains(string(out), "/dev/fuse") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	if err := unmount(); err != nil {
+		t.Error(err)
+	}
+}
 
 // What a process stored into a shared mapping is durable once any descriptor of
 // the file was synced, and not before.
