@@ -97,7 +97,7 @@ hostile: build ## the real binary against attackers: its memory stays bounded
 .PHONY: torture
 torture: build ## the faults of the end-to-end tests, for an hour or two (root, /dev/fuse)
 	E2E_ROUNDS=1000 E2E_CUTS=3000 E2E_FLIPS=3000 E2E_DISK_ROUNDS=25 E2E_CLOCK_ROUNDS=25 E2E_PAUSE=30 \
-	go test -tags e2e -count=1 -timeout 4h -v $(E2E_FLAGS) -run 'Crashes|PowerCuts|Disk|Paused|Clock|Flips' ./e2e
+	go test -tags e2e -count=1 -timeout 4h -v -run 'Crashes|PowerCuts|Disk|Paused|Clock|Flips' $(E2E_FLAGS) ./e2e
 
 e2e/agents/node_modules: e2e/agents/package-lock.json
 	npm --prefix e2e/agents ci --no-audit --no-fund

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -221,6 +222,25 @@ func (d *director) round(round int) {
 	}
 	d.server.kill()
 	d.server.restart()
+}
+
+// writesCheckpoints says whether this life of the server does, by the flags that it
+// was started with.
+func (d *director) writesCheckpoints() bool {
+	return slices.Contains(d.server.extra, "50ms") || slices.Contains(d.server.extra, "400ms")
+}
+
+// awaitCheckpoint waits until this life of the server has written one.
+func (d *director) awaitCheckpoint() {
+	d.t.Helper()
+	eventually(d.t, "a checkpoint", func() error {
+		n, err := d.server.measure("rookery_shard_checkpoints_total")
+		if err == nil && n == 0 {
+			err = errors.New("none")
+		}
+		return err
+	})
+	d.checkpoints++
 }
 
 // await waits until a counter has come to n.

@@ -119,11 +119,13 @@ func (d *director) status(path string) int {
 	return response.StatusCode
 }
 
-// Each sync takes 300 ms, then one takes as long as a dying disk's: what is sent
-// is late and nothing else, and a ping is answered all the while.
+// Each sync takes 300 ms, then 2 s: what is sent is late and nothing else, and a
+// ping is answered all the while. Where one takes 12 s, as on a dying disk, the
+// sender is told within 5 s that nobody knows yet.
 func TestSlowDisk(t *testing.T) {
 	d, disk := onFaultDisk(t)
 	stop := d.action()
+	tokens := d.server.people(1, "late", "other")
 	slow := atomic.Int64{}
 	slow.Store(int64(300 * time.Millisecond))
 	disk.SetFault(func(op faultfs.Op, name string) syscall.Errno {
@@ -135,12 +137,14 @@ func TestSlowDisk(t *testing.T) {
 	})
 	worst := pingsWhile(t, d.server, func() {
 		d.life(0)
-		slow.Store(int64(3 * time.Second))
+		slow.Store(int64(2 * time.Second)) // a send waits for two at most, and is given up after 5 s
 		sents := d.count.sents.Load()
 		for _, p := range d.phones {
 			p.more(2)
 		}
 		d.await("sents", &d.count.sents, sents+1)
+		slow.Store(int64(12 * time.Second))
+		d.toldInTime(tokens, func() { slow.Store(0) })
 	})
 	disk.mend()
 	if worst > time.Second {
@@ -153,37 +157,94 @@ func TestSlowDisk(t *testing.T) {
 	d.judgeAtRest()
 }
 
-// pingsWhile says how long the slowest ping took while f ran.
+// toldInTime wants an answer in the middle of a sync that does not end, and the
+// message to be accepted once, when the disk is well.
+func (d *director) toldInTime(tokens map[string]string, mend func()) {
+	d.t.Helper()
+	late := d.server.client(tokens["late/1"])
+	body := fmt.Sprintf(`{"id":%q,"to":{"user":"other"},"payload":"aGk="}`, newID())
+	for range 2 { // the first may have been just in time for a sync that has ended
+		began := time.Now()
+		err := late.call(d.t.Context(), "POST", "/v1/messages", body, nil)
+		if took := time.Since(began); took > 8*time.Second {
+			d.t.Errorf("a send was answered after %v: %v", took, err)
+		}
+		if err != nil && problemCode(err) != "unavailable" {
+			d.t.Errorf("the answer is %v", err)
+		}
+		if err != nil {
+			break
+		}
+		body = fmt.Sprintf(`{"id":%q,"to":{"user":"other"},"payload":"aGk="}`, newID())
+	}
+	mend()
+	eventually(d.t, "the message is accepted", func() error { return late.call(d.t.Context(), "POST", "/v1/messages", body, nil) })
+	page, err := d.server.client(tokens["other/1"]).poll(d.t.Context(), 0, "0s")
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	if n := strings.Count(fmt.Sprintf("%s", page.Messages), "deliver"); n < 1 || n > 2 {
+		d.t.Errorf("%d messages wait: %s", n, page.Messages)
+	}
+}
+
+// pingsWhile says how long the slowest ping took while f ran. A connection that the
+// server ends is followed by another.
 func pingsWhile(t *testing.T, s *server, f func()) time.Duration {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	conn, _, err := websocket.Dial(ctx, s.ws(), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.CloseNow()
+	defer cancel()
 	token := login(t, s, "pinger")
-	if err := conn.Write(ctx, websocket.MessageText, []byte(helloText(token, 0))); err != nil {
-		t.Fatal(err)
-	}
-	reading := conn.CloseRead(ctx)
-	worst := make(chan time.Duration, 1)
+	var most time.Duration
+	count := 0
+	ended := make(chan struct{})
 	go func() {
-		var most time.Duration
+		defer close(ended)
 		for ctx.Err() == nil {
-			began := time.Now()
-			if conn.Ping(reading) != nil {
-				break
-			}
-			most = max(most, time.Since(began))
-			pause := time.NewTimer(10 * time.Millisecond)
+			n, slowest := pings(ctx, s, token)
+			count, most = count+n, max(most, slowest)
+			pause := time.NewTimer(1500 * time.Millisecond) // sooner is too often
 			<-pause.C
 		}
-		worst <- most
 	}()
 	f()
 	cancel()
-	return <-worst
+	<-ended
+	if count < 20 {
+		t.Errorf("%d pings were answered", count)
+	}
+	return most
+}
+
+// pings over one connection, as long as it lasts.
+func pings(ctx context.Context, s *server, token string) (count int, slowest time.Duration) {
+	conn, _, err := websocket.Dial(ctx, s.ws(), nil)
+	if err != nil {
+		return 0, 0
+	}
+	defer conn.CloseNow()
+	if conn.Write(ctx, websocket.MessageText, []byte(helloText(token, 0))) != nil {
+		return 0, 0
+	}
+	go func() { // answers to pings are found by whoever reads
+		for {
+			if _, _, err := conn.Read(ctx); err != nil {
+				return
+			}
+		}
+	}()
+	for ; ; count++ {
+		began := time.Now()
+		limit, cancel := context.WithTimeout(ctx, patience)
+		err := conn.Ping(limit)
+		cancel()
+		if err != nil {
+			return count, slowest
+		}
+		slowest = max(slowest, time.Since(began))
+		pause := time.NewTimer(10 * time.Millisecond)
+		<-pause.C
+	}
 }
 
 // login makes an account with one device and returns its token.

@@ -3,11 +3,9 @@
 package e2e
 
 import (
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
-	"slices"
 	"testing"
 	"time"
 
@@ -106,23 +104,4 @@ func (d *director) life(int) {
 	}
 	moment := time.NewTimer(time.Duration(d.rng.IntN(60)) * time.Millisecond)
 	<-moment.C
-}
-
-// writesCheckpoints says whether this life of the server does, by the flags that it
-// was started with.
-func (d *director) writesCheckpoints() bool {
-	return slices.Contains(d.server.extra, "50ms") || slices.Contains(d.server.extra, "400ms")
-}
-
-// awaitCheckpoint waits until this life of the server has written one.
-func (d *director) awaitCheckpoint() {
-	d.t.Helper()
-	eventually(d.t, "a checkpoint", func() error {
-		n, err := d.server.measure("rookery_shard_checkpoints_total")
-		if err == nil && n == 0 {
-			err = errors.New("none")
-		}
-		return err
-	})
-	d.checkpoints++
 }

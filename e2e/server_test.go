@@ -134,9 +134,19 @@ func (s *server) alive() bool {
 	}
 }
 
-// waitReady waits for /readyz.
+// waitReady waits for /readyz. A server that does not come to it leaves its
+// goroutines in the log.
 func (s *server) waitReady() {
 	s.t.Helper()
+	ready := false
+	defer func() {
+		if !ready && s.alive() && s.process.Process.Signal(syscall.SIGQUIT) == nil {
+			select {
+			case <-s.ended:
+			case <-time.After(5 * time.Second):
+			}
+		}
+	}()
 	eventually(s.t, "the server is ready", func() error {
 		if !s.alive() {
 			s.t.Fatal("the server ended instead of getting ready")
@@ -152,6 +162,7 @@ func (s *server) waitReady() {
 		}
 		return nil
 	})
+	ready = true
 }
 
 // kill -9, as a crash.
