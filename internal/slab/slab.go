@@ -37,6 +37,10 @@ func (s *Slab[T]) Take() (uint32, *T) {
 	if s.spare > 0 {
 		s.spare--
 		n := s.free[s.spare/pageLen][s.spare%pageLen]
+		if keep := int(s.spare)/pageLen + 2; keep < len(s.free) { // one page more than is used
+			s.free[keep] = nil
+			s.free = s.free[:keep]
+		}
 		return n, s.At(n)
 	}
 	if int(s.last) == len(s.pages)*pageLen {

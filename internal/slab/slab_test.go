@@ -138,3 +138,23 @@ func BenchmarkFind(b *testing.B) {
 		}
 	}
 }
+
+// The list of numbers given back shrinks with them.
+func TestSlabForgetsWhatWasFree(t *testing.T) {
+	var s Slab[int]
+	const n = 10*pageLen + 3
+	for range 2 {
+		for range n {
+			s.Take()
+		}
+		if pages := len(s.free); pages > 2 || s.Last() != n {
+			t.Fatalf("%d pages for %d free numbers, of %d", pages, s.spare, s.Last())
+		}
+		for i := uint32(1); i <= n; i++ {
+			s.Give(i)
+		}
+		if s.Len() != 0 {
+			t.Fatalf("%d are taken", s.Len())
+		}
+	}
+}

@@ -63,8 +63,8 @@ const (
 	// Load lasts from here on, and is over after so much quiet; seconds.
 	loadLasts, loadOver = 8, 10
 	// A collection is worth it for such a part of the heap, and above leastBytes.
-	worthPart  = 32
-	leastBytes = 2 << 20
+	worthPart  = 64
+	leastBytes = 1 << 20
 	// Between two collections while it is quiet, at first and at last, in seconds.
 	// The runtime itself collects every two minutes.
 	firstWait, lastWait = 3, 96
@@ -116,7 +116,7 @@ func (k *keeper) step(s sample) (do what) {
 		k.wait--
 	}
 	worth := max(s.used/worthPart, leastBytes)
-	if k.quiet < quietFor || k.wait > 0 || (s.used-min(s.live, s.used) < worth && s.free < worth) {
+	if k.quiet < quietFor || k.wait > 0 || s.used-min(s.live, s.used)+s.free < worth {
 		return do
 	}
 	k.wait, k.next = k.next, min(2*k.next, lastWait)

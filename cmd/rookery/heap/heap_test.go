@@ -96,7 +96,7 @@ func TestCollections(t *testing.T) {
 	if at, want := run(60, dirty, mb/2), []int{1, 4, 10, 22, 46}; !slices.Equal(at, want) {
 		t.Errorf("collected at %v, want %v", at, want)
 	}
-	if at := run(60, sample{live: 96 * mb, used: 98 * mb, free: 2 * mb}, mb/2); at != nil {
+	if at := run(60, sample{live: 127 * mb, used: 128 * mb, free: mb / 2}, mb/2); at != nil {
 		t.Errorf("collected a clean heap at %v", at)
 	}
 	run(1, dirty, 100*mb)
