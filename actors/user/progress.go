@@ -117,16 +117,19 @@ func (t *turn) wanted(it item) bool {
 	})
 }
 
+// progressing is what a progress is written as, in one allocation.
+type progressing struct {
+	mutation storepb.Mutation
+	op       storepb.Mutation_Progress
+	progress storepb.Progress
+	cursor   storepb.Cursor
+	cursors  [1]*storepb.Cursor
+	marks    [1]*storepb.Watermark
+}
+
 // progress records a cursor, deletions and the watermarks of peers.
 func (t *turn) progress(gone []uint64, cursor *device, peers ...string) {
-	var m struct { // one allocation
-		mutation storepb.Mutation
-		op       storepb.Mutation_Progress
-		progress storepb.Progress
-		cursor   storepb.Cursor
-		cursors  [1]*storepb.Cursor
-		marks    [1]*storepb.Watermark
-	}
+	m := t.ctx.Scratch.progressing()
 	m.mutation.Op, m.op.Progress = &m.op, &m.progress
 	p := &m.progress
 	p.Deleted, p.Cursors, p.Watermarks = gone, m.cursors[:0], m.marks[:0]

@@ -27,16 +27,36 @@ type turn struct {
 // it is good until the next use, its Entries, Steps and messages for good. Nil
 // has every step make its own.
 type Scratch struct {
-	step   turn
-	accept acceptance
+	step     turn
+	accept   acceptance
+	progress progressing
+	append   appending
+
+	progressed, appended bool // in this step already
 }
 
 func (s *Scratch) turn() *turn {
 	if s == nil {
 		return &turn{}
 	}
-	s.step = turn{}
+	s.step, s.progressed, s.appended = turn{}, false, false
 	return &s.step
+}
+
+func (s *Scratch) progressing() *progressing {
+	if s == nil || s.progressed {
+		return &progressing{}
+	}
+	s.progress, s.progressed = progressing{}, true
+	return &s.progress
+}
+
+func (s *Scratch) appending() *appending {
+	if s == nil || s.appended {
+		return &appending{}
+	}
+	s.append, s.appended = appending{}, true
+	return &s.append
 }
 
 func (s *Scratch) acceptance() *acceptance {
@@ -243,6 +263,14 @@ func (t *turn) enter(e *storepb.Entry, room *nodepb.Push) {
 	}
 }
 
+// appending is what an entry is written as, in one allocation.
+type appending struct {
+	mutation storepb.Mutation
+	op       storepb.Mutation_Append
+	append   storepb.Append
+	mailbox  storepb.MailboxRow
+}
+
 // append adds an entry that is not an accepted message.
 func (t *turn) append(e *storepb.Entry, replaces uint64, receipt *storepb.ReceiptRow) {
 	e.Seq = t.nextSeq()
@@ -252,12 +280,7 @@ func (t *turn) append(e *storepb.Entry, replaces uint64, receipt *storepb.Receip
 	if receipt != nil {
 		receipt.Seq = e.GetSeq()
 	}
-	var m struct { // one allocation
-		mutation storepb.Mutation
-		op       storepb.Mutation_Append
-		append   storepb.Append
-		mailbox  storepb.MailboxRow
-	}
+	m := t.ctx.Scratch.appending()
 	m.mutation.Op, m.op.Append = &m.op, &m.append
 	m.append.Entry, m.append.Replaces, m.append.ReceiptRow, m.append.Mailbox = e, replaces, receipt, &m.mailbox
 	m.mailbox.LastSeq, m.mailbox.LastTime = t.lastSeq, t.lastTime
