@@ -14,7 +14,7 @@ import (
 type rooms struct {
 	kept  [][]byte
 	bytes int
-	taken bool   // since it was last aired
+	taken bool   // a batch needed one since it was last aired
 	since uint64 // when it was last aired with something taken, milliseconds
 }
 
