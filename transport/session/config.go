@@ -57,7 +57,7 @@ func DefaultConfig() Config {
 			Watch:                   Rate{8, 64},
 			Signals:                 Rate{64, 512},
 			Frames:                  Rate{2048, 8192},
-			Hellos:                  Rate{1, 20},
+			Hellos:                  Rate{10, 100},
 		},
 		Heartbeat: limits.HeartbeatDefault, HeartbeatMin: limits.HeartbeatMin, HeartbeatMax: limits.HeartbeatMax,
 		// Checked four times a second; answered or closed within 5 s.
