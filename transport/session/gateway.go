@@ -107,6 +107,7 @@ type Gateway struct {
 const (
 	helloTag = 0
 	heldTag  = math.MaxUint32
+	againTag = math.MaxUint32 - 1 // a hello that was refused is to be said again
 )
 
 // deadline of a send, or of an attachment.
@@ -418,11 +419,14 @@ func (g *Gateway) Sweep() {
 			break
 		}
 		g.metrics.Overdue.Inc()
-		reason := "the outcome of a send is not known; send it again"
-		if d.tag == helloTag {
-			reason = "no answer to hello in time; reconnect"
+		switch d.tag {
+		case helloTag:
+			g.close(s, CloseUnavailable, "no answer to hello in time; reconnect")
+		case againTag:
+			g.close(s, CloseUnauthenticated, "hello was refused, and not said again in time")
+		default:
+			g.close(s, CloseUnavailable, "the outcome of a send is not known; send it again")
 		}
-		g.close(s, CloseUnavailable, reason)
 	}
 	g.open = g.open[:copy(g.open, g.open[n:])]
 	g.lull()

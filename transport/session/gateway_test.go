@@ -141,6 +141,22 @@ func TestAttachRefused(t *testing.T) {
 	s.expect("close 4101 not linked")
 }
 
+// A token that is good admits the connection for as long as it lives, though a
+// hello that was refused begins no session: it has to be said again soon.
+func TestRefusedHelloIsSaidAgainSoon(t *testing.T) {
+	s := newScene(t, nil)
+	s.open()
+	s.say(`{"hello":{"token":"good","acked":"9"}}`)
+	s.reply(&nodepb.Attached{Error: fault.New(fault.InvalidArgument, "", "hello.acked: beyond")})
+	s.trace = nil
+	s.now = s.now.Add(3 * time.Second)
+	s.g.Sweep()
+	s.expect()
+	s.now = s.now.Add(time.Second)
+	s.g.Sweep()
+	s.expect("close 4101 …")
+}
+
 // An acked beyond the mailbox changes nothing: hello can be said again.
 func TestHelloAgainAfterFault(t *testing.T) {
 	s := newScene(t, nil)

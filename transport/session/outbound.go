@@ -131,6 +131,7 @@ func (g *Gateway) attached(s *session, m *nodepb.Attached) {
 			return
 		}
 		s.state = greeting
+		g.open = append(g.open, deadline{conn: s.conn, tag: againTag, at: g.clock()}) // its token admits it for longer
 		g.fault(s, s.ref, "", f)
 		if f.GetRetryable() && s.busy != nil && len(s.busy.held) > 0 {
 			// What it said meanwhile was right, had hello been taken.

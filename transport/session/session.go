@@ -84,6 +84,8 @@ func (s *session) waits(d deadline) bool {
 	switch {
 	case d.tag == helloTag:
 		return s.state == attaching
+	case d.tag == againTag:
+		return s.state == greeting
 	case s.busy == nil:
 		return false
 	case d.tag == heldTag:
@@ -112,7 +114,7 @@ func (s *session) ended() bool { return s.state == closing || s.state == turnedA
 // next numbers a send; its tag is the lower half, but for what means no send.
 func (s *session) next() (tag uint32) {
 	s.sends++
-	for uint32(s.sends) == helloTag || uint32(s.sends) == heldTag {
+	for uint32(s.sends) == helloTag || uint32(s.sends) >= againTag {
 		s.sends++
 	}
 	return uint32(s.sends)
