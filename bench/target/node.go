@@ -233,7 +233,7 @@ func (n *Node) Kill() error {
 }
 
 // endPatience is how long a node may take to end: it may have had a million sessions.
-const endPatience = time.Minute
+const endPatience = 3 * time.Minute
 
 // Close ends a node of our own and removes its folder; another is left alone.
 func (n *Node) Close() error {
