@@ -28,6 +28,7 @@ const (
 	dropOverloaded  = "overloaded"   // refused: the overlay is over its bound
 	dropBroken      = "log_broken"   // the log broke before the proposal reached Raft
 	dropNoTransport = "no_transport" // messages to replicas that this node cannot reach
+	dropMessage     = "message"      // messages of other replicas that no group took
 	dropRead        = "read_bound"   // reads refused
 )
 

@@ -140,6 +140,8 @@ const (
 	PeerLoose  = 16 << 20  // bytes of messages without a promise that wait to be written
 	PeerBody   = 8 << 20   // one body; an entry of BatchBytes has to fit
 	PeerBatch  = 256 << 10 // written at once, about
+
+	OfficeBytes = 32 << 20 // of what other nodes said and the loop has not taken
 )
 
 // Membership.

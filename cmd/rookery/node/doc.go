@@ -10,12 +10,14 @@
 //	upkeep         Badger's housekeeping, hourly
 //	passwords      a bounded number of argon2id workers (transport/auth)
 //	TLS            one per connection, for reading (transport/conns)
+//	links          two and more for each other node (cluster/peer)
 //
-// They reach the loop by conns.Post alone.
+// They reach the loop by conns.Post alone, other nodes by the office's queue.
 //
 // # A round of the loop
 //
 //	poll       read sockets; sessions tell actors; actors fill their shard's batch
+//	office     take what other nodes said
 //	mail       steps between shards of this node
 //	flush      batches are proposed
 //	raft       one append, one sync, apply, release of effects

@@ -31,6 +31,7 @@ func (n *Node) run() {
 			n.fail(wrap("poll", err))
 		}
 		n.streams.Round()
+		n.office.round()
 		n.rest.round()
 		due.now = time.Now()
 		n.tick(&due)

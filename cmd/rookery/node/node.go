@@ -53,6 +53,7 @@ type Node struct {
 	conns    *conns.Conns
 	sessions *session.Gateway
 	router   *router
+	office   *office
 	rest     *backend
 	streams  *events.Streams
 	api      *api.API
@@ -155,6 +156,7 @@ func (n *Node) openTransport() error {
 	if n.conns, err = conns.New(cfg, handler{n}); err != nil {
 		return err
 	}
+	n.office = newOffice(func() { n.conns.Post(func() {}) }, n.cfg.Log.With("part", "office"), n.registry)
 	n.streams, err = events.New(events.Config{
 		Sessions: listeners{n}, Seats: n.conns, Post: n.conns.Post, Prefix: streamBit,
 		Streams: n.cfg.Streams, PerAddress: n.cfg.StreamsPerAddress,
@@ -340,6 +342,9 @@ func (n *Node) close() error {
 	var errs []error
 	if n.cancel != nil {
 		n.cancel()
+	}
+	if n.office != nil {
+		n.office.end()
 	}
 	n.running.Wait()
 	n.keepTime()

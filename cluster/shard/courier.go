@@ -1,0 +1,99 @@
+package shard
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/rookery-im/rookery/internal/invariant"
+)
+
+// Courier puts the messages that groups have for one node in one round together
+// into one body: (group, length, message) each, the numbers as varints. Bodies
+// may be lost: Raft says again what matters. It belongs to the loop.
+type Courier struct {
+	send   func(node string, body []byte)
+	prefix []byte
+	bodies map[string][]byte // of this round, by node
+}
+
+// NewCourier makes one. Each body begins with the prefix, and is the send's.
+func NewCourier(prefix []byte, send func(node string, body []byte)) *Courier {
+	return &Courier{send: send, prefix: prefix, bodies: map[string][]byte{}}
+}
+
+// courierBody is what a body grows to before the next begins: it then has at
+// most one message more.
+const courierBody = 256 << 10
+
+// Take messages of a group for its replicas on a node. Nothing of them is kept:
+// their entries are the log's.
+func (c *Courier) Take(node string, group uint32, messages []*raftpb.Message) {
+	body := c.bodies[node]
+	for _, m := range messages {
+		size := proto.Size(m)
+		if body == nil {
+			body = append(make([]byte, 0, len(c.prefix)+2*binary.MaxVarintLen32+size), c.prefix...)
+		}
+		body = binary.AppendUvarint(body, uint64(group))
+		body = binary.AppendUvarint(body, uint64(size)) //nolint:gosec // not negative
+		var err error
+		body, err = proto.MarshalOptions{UseCachedSize: true}.MarshalAppend(body, m)
+		invariant.Check(err == nil, "shard: encode a message of group %d: %v", group, err)
+	}
+	if len(body) >= courierBody {
+		c.send(node, body)
+		body = nil
+	}
+	c.bodies[node] = body
+}
+
+// Flush sends what was taken since the last.
+func (c *Courier) Flush() {
+	for node, body := range c.bodies {
+		if len(body) > 0 {
+			c.bodies[node] = nil
+			c.send(node, body)
+		}
+	}
+}
+
+// ErrBody: what should be messages of another node is not.
+var ErrBody = errors.New("shard: messages that cannot be read")
+
+// ReadBody takes a body apart, without its prefix. Messages before one that
+// cannot be read are taken.
+func ReadBody(body []byte, take func(group uint32, m *raftpb.Message)) error {
+	for len(body) > 0 {
+		group, n := binary.Uvarint(body)
+		if n <= 0 || group > 1<<32-1 {
+			return fmt.Errorf("%w: a group's number", ErrBody)
+		}
+		body = body[n:]
+		size, n := binary.Uvarint(body)
+		if n <= 0 || size > uint64(len(body)-n) { //nolint:gosec // not negative
+			return fmt.Errorf("%w: a length", ErrBody)
+		}
+		body = body[n:]
+		m := &raftpb.Message{}
+		if err := proto.Unmarshal(body[:size], m); err != nil {
+			return fmt.Errorf("%w: %w", ErrBody, err)
+		}
+		body = body[size:]
+		take(uint32(group), m)
+	}
+	return nil
+}
+
+// Hear takes a body of messages for groups of this node. What a group does not
+// take, an unknown one among them, is dropped and counted, as if it had been lost.
+func (s *Set) Hear(body []byte) error {
+	return ReadBody(body, func(group uint32, m *raftpb.Message) {
+		if g := s.groups[group]; g == nil || g.Step(m) != nil {
+			s.drop(dropMessage, 1)
+		}
+	})
+}
