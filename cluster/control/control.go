@@ -53,6 +53,12 @@ type Config struct {
 	// Shards of the cluster if it has to be created; in any case the number
 	// that this node runs with. DefaultShards where zero.
 	Shards uint32
+	// Cluster is the id of the cluster if it has to be created, a UUID.
+	Cluster string
+	// Self is this node: the creator of the cluster if it has to be created.
+	Self Member
+	// Space is the version of the key space that the rows lie in.
+	Space  uint32
 	Now    func() time.Time
 	Random io.Reader
 	Logger *slog.Logger
@@ -60,10 +66,14 @@ type Config struct {
 
 // Validate reports everything that is wrong.
 func (c Config) Validate() error {
+	var errs []error
 	if c.Store == nil {
-		return errors.New("control: no store")
+		errs = append(errs, errors.New("control: no store"))
 	}
-	return nil
+	if _, err := uuid.Parse(c.Cluster); err != nil {
+		errs = append(errs, fmt.Errorf("control: cluster %q is not a UUID", c.Cluster))
+	}
+	return errors.Join(append(errs, c.Self.Validate())...)
 }
 
 // operation is decided on the loop and answered once.
@@ -74,13 +84,15 @@ type operation struct {
 }
 
 // Control is the machine of group 0. Its methods belong to the loop, except
-// Keys, Ready and Err.
+// View, Ready and Err.
 type Control struct {
 	// immutable
 	config Config
+	prefix []byte
 
 	// owned by the loop
 	group   Group
+	applied *state // what is committed, but for invites
 	term    uint64 // led; 0 while following
 	state   *state // ahead of the log; nil while following
 	queue   []operation
@@ -89,7 +101,7 @@ type Control struct {
 	entered bool // a cluster and a key are there, as of this term
 
 	// atomic
-	keys  atomic.Pointer[Keys]
+	view  atomic.Pointer[View]
 	ready atomic.Bool
 	err   atomic.Pointer[error]
 }
@@ -112,7 +124,12 @@ func New(config Config) (*Control, error) {
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.DiscardHandler)
 	}
-	c := &Control{config: config}
+	c := &Control{config: config, prefix: prefix(config.Space)}
+	var err error
+	if c.applied, err = load(config.Store, c.prefix); err != nil {
+		return nil, err
+	}
+	c.applied.invites = nil
 	if err := c.publish(); err != nil {
 		return nil, err
 	}
@@ -129,8 +146,8 @@ func (c *Control) Tick() {
 // Attach gives it the group that it is the machine of.
 func (c *Control) Attach(g Group) { c.group = g }
 
-// Keys is what is known now. Any goroutine.
-func (c *Control) Keys() *Keys { return c.keys.Load() }
+// View is what is committed, as far as this node knows. Any goroutine.
+func (c *Control) View() *View { return c.view.Load() }
 
 // Ready says whether there are a cluster and a key, and this node leads group
 // 0. Any goroutine.
@@ -194,6 +211,37 @@ func (c *Control) RotateKey(done func(error)) {
 	c.enqueue(operation{decide: c.newKey, done: done})
 }
 
+// Admit takes a node in, or takes over how it describes itself since its last
+// start. It can be said again. Done is told how the cluster knows the node.
+func (c *Control) Admit(m Member, done func(Member, error)) {
+	var known Member
+	c.enqueue(operation{
+		decide: func(d *draft) (err error) { known, err = d.admit(m); return err },
+		done:   func(err error) { done(known, err) },
+	})
+}
+
+// MarkReady says of a member that it is up: replicas may be placed on it.
+func (c *Control) MarkReady(node string, done func(error)) {
+	c.enqueue(operation{decide: func(d *draft) error { return d.ready(node) }, done: done})
+}
+
+// MarkLost says of a member that it has been gone for so long that others are to
+// take over what it holds.
+func (c *Control) MarkLost(number uint16, done func(error)) {
+	c.enqueue(operation{decide: func(d *draft) error { return d.lose(number) }, done: done})
+}
+
+// Leave has a member go: the replicas that it holds move away.
+func (c *Control) Leave(number uint16, done func(error)) {
+	c.enqueue(operation{decide: func(d *draft) error { return d.leave(number) }, done: done})
+}
+
+// Remove takes a member out for good, whatever it holds.
+func (c *Control) Remove(number uint16, done func(error)) {
+	c.enqueue(operation{decide: func(d *draft) error { return d.remove(number) }, done: done})
+}
+
 func (c *Control) enqueue(op operation) {
 	if c.state == nil || c.Err() != nil || len(c.queue) >= MaxQueue {
 		op.done(ErrUnavailable)
@@ -219,6 +267,7 @@ func (c *Control) flush() {
 		op := &c.flying[i]
 		op.err = op.decide(d)
 	}
+	d.finish()
 	c.token++
 	if err := c.submit(d); err != nil {
 		c.config.Logger.Warn("group 0 takes nothing", "error", err)
@@ -257,7 +306,7 @@ func (c *Control) abandon(err error) {
 }
 
 func (c *Control) reload() {
-	s, err := load(c.config.Store)
+	s, err := load(c.config.Store, c.prefix)
 	if err != nil {
 		c.fail(err)
 		return
@@ -297,11 +346,9 @@ func (c *Control) newKey(d *draft) error {
 // found creates what a new cluster lacks.
 func (c *Control) found(d *draft) error {
 	if d.cluster == nil {
-		id, err := uuid.NewRandomFromReader(c.config.Random)
-		if err != nil {
-			return fmt.Errorf("control: draw cluster id: %w", err)
+		if err := d.found(c.config.Cluster, c.config.Shards, c.config.Self); err != nil {
+			return err
 		}
-		d.found(id.String(), c.config.Shards)
 	}
 	if len(d.keys) == 0 {
 		return c.newKey(d)
@@ -309,16 +356,12 @@ func (c *Control) found(d *draft) error {
 	return nil
 }
 
-// publish shows everybody what the rows say.
+// publish shows everybody what is committed.
 func (c *Control) publish() error {
-	s, err := load(c.config.Store)
+	v, err := c.applied.view()
 	if err != nil {
 		return err
 	}
-	v, err := s.view()
-	if err != nil {
-		return err
-	}
-	c.keys.Store(v)
+	c.view.Store(v)
 	return nil
 }

@@ -3,6 +3,7 @@ package control
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -34,6 +35,17 @@ func (r rows) Scan(prefix, from []byte, fn func(key, value []byte) bool) error {
 	return nil
 }
 
+const clusterID = "0d3f2a52-64b9-4dfb-9f0f-3a5a2c1f7f10"
+
+// member is a node as it describes itself; i is not its number, unless it joins
+// in turn.
+func member(i int) Member {
+	return Member{
+		Node: fmt.Sprintf("00000000-0000-4000-8000-%012d", i), Incarnation: 1, Roles: []string{RoleData, RoleGateway},
+		Peer: fmt.Sprintf("10.0.0.%d:7947", i), Gossip: fmt.Sprintf("10.0.0.%d:7946", i), Clients: fmt.Sprintf("ws://10.0.0.%d:8080/v1/ws", i),
+	}
+}
+
 // node is a Control with a group that does what the test says.
 type node struct {
 	t        *testing.T
@@ -50,7 +62,7 @@ type node struct {
 
 func newNode(t *testing.T, r rows) *node {
 	n := &node{t: t, rows: r, now: time.UnixMilli(1_700_000_000_000), term: 1}
-	c, err := New(Config{Store: r, Now: func() time.Time { return n.now }, Random: rand.NewChaCha8([32]byte{1})})
+	c, err := New(Config{Store: r, Cluster: clusterID, Self: member(1), Now: func() time.Time { return n.now }, Random: rand.NewChaCha8([32]byte{1})})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,7 +168,7 @@ func TestClusterIsFoundedOnce(t *testing.T) {
 		t.Error("ready before the cluster is durable")
 	}
 	n.commit()
-	first := n.c.Keys()
+	first := n.c.View()
 	key, ok := first.Signing()
 	if !n.c.Ready() || first.Cluster == "" || first.Shards != DefaultShards || !ok {
 		t.Fatalf("ready %v, keys %+v", n.c.Ready(), first)
@@ -166,13 +178,13 @@ func TestClusterIsFoundedOnce(t *testing.T) {
 	}
 
 	later := newNode(t, n.rows)
-	if k := later.c.Keys(); k.Cluster != first.Cluster {
+	if k := later.c.View(); k.Cluster != first.Cluster {
 		t.Error("the keys are not to be seen before leading")
 	}
 	later.term = 2
 	later.lead()
-	if k, _ := later.c.Keys().Signing(); k.ID != key.ID || later.c.Keys().Cluster != first.Cluster || len(later.log) != 0 {
-		t.Errorf("founded again: %+v", later.c.Keys())
+	if k, _ := later.c.View().Signing(); k.ID != key.ID || later.c.View().Cluster != first.Cluster || len(later.log) != 0 {
+		t.Errorf("founded again: %+v", later.c.View())
 	}
 }
 
@@ -181,7 +193,7 @@ func TestClusterIsFoundedOnce(t *testing.T) {
 func TestOtherNumberOfShards(t *testing.T) {
 	n := newNode(t, rows{})
 	n.lead()
-	c, err := New(Config{Store: n.rows, Shards: 32})
+	c, err := New(Config{Store: n.rows, Shards: 32, Cluster: clusterID, Self: member(1)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -315,22 +327,22 @@ func TestBatchOfAnotherTermIsRefused(t *testing.T) {
 func TestRotatedKeyStillVerifies(t *testing.T) {
 	n := newNode(t, rows{})
 	n.lead()
-	old, _ := n.c.Keys().Signing()
+	old, _ := n.c.View().Signing()
 	var err = errUnanswered
 	n.c.RotateKey(func(e error) { err = e })
-	if k, _ := n.c.Keys().Signing(); k.ID != old.ID {
+	if k, _ := n.c.View().Signing(); k.ID != old.ID {
 		t.Error("a key signs before it is durable")
 	}
 	n.commit()
-	now, ok := n.c.Keys().Signing()
+	now, ok := n.c.View().Signing()
 	if err != nil || !ok || now.ID == old.ID {
 		t.Errorf("error %v, key %q, was %q", err, now.ID, old.ID)
 	}
-	if _, ok := n.c.Keys().Lookup(old.ID); !ok {
+	if _, ok := n.c.View().Lookup(old.ID); !ok {
 		t.Error("the old key is gone")
 	}
 	later := newNode(t, n.rows)
-	if k, _ := later.c.Keys().Signing(); k.ID != now.ID {
+	if k, _ := later.c.View().Signing(); k.ID != now.ID {
 		t.Error("after a restart the old key signs again")
 	}
 }
@@ -389,12 +401,12 @@ func TestQueueIsBounded(t *testing.T) {
 
 func TestDamagedRowIsReported(t *testing.T) {
 	n := newNode(t, rows{})
-	n.rows[string(prefix())+"i short"] = nil
+	n.rows[string(prefix(0))+"i short"] = nil
 	n.c.Lead(1)
 	if n.c.Ready() || n.c.Err() == nil {
 		t.Errorf("ready %v, error %v", n.c.Ready(), n.c.Err())
 	}
-	if _, err := New(Config{Store: n.rows}); err == nil {
+	if _, err := New(Config{Store: n.rows, Cluster: clusterID, Self: member(1)}); err == nil {
 		t.Error("opened on a damaged row")
 	}
 }

@@ -48,7 +48,7 @@ func FuzzApply(f *testing.F) {
 		if proto.Unmarshal(data, &b) == nil && b.GetTerm() != 1 && len(n.rows) > 0 {
 			t.Fatal("a batch of another term has an effect")
 		}
-		if signing, ok := n.c.Keys().Signing(); ok && (len(signing.Private) != 64 || len(signing.Public) != 32) {
+		if signing, ok := n.c.View().Signing(); ok && (len(signing.Private) != 64 || len(signing.Public) != 32) {
 			t.Fatalf("a private key of %d bytes", len(signing.Private))
 		}
 		n.c.Lead(1)

@@ -2,6 +2,7 @@ package control
 
 import (
 	"fmt"
+	"slices"
 
 	"google.golang.org/protobuf/proto"
 
@@ -26,13 +27,19 @@ func (c *Control) Apply(index, term uint64, data []byte) error {
 		if m.GetUser() != "" || len(row.GetKey()) == 0 {
 			return fmt.Errorf("control: mutation that is no row of group 0: %T", m.GetOp())
 		}
-		key := append(prefix(), row.GetKey()...)
+		key := append(slices.Clone(c.prefix), row.GetKey()...)
 		if row.Value == nil {
 			c.config.Store.Delete(key)
 		} else {
 			c.config.Store.Put(key, row.GetValue())
 		}
-		seen = seen || row.GetKey()[0] != kindInvite
+		if row.GetKey()[0] == kindInvite {
+			continue // nobody sees them
+		}
+		if err := c.applied.take(row.GetKey(), row.GetValue()); err != nil {
+			return fmt.Errorf("control: row of a batch: %w", err)
+		}
+		seen = true
 	}
 	if !seen {
 		return nil
@@ -47,10 +54,6 @@ func (c *Control) Lead(term uint64) {
 	if c.state == nil {
 		return
 	}
-	if err := c.publish(); err != nil {
-		c.fail(err)
-		return
-	}
 	c.enter()
 }
 
@@ -61,7 +64,7 @@ func (c *Control) open(err error) {
 		c.config.Logger.Warn("group 0 could not be entered", "error", err)
 		return
 	}
-	if k := c.Keys(); k.Shards != c.config.Shards {
+	if k := c.View(); k.Shards != c.config.Shards {
 		c.fail(fmt.Errorf("control: the cluster has %d shards, and this node runs %d", k.Shards, c.config.Shards))
 		return
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -19,11 +20,17 @@ const (
 	kindCluster byte = 'c'
 	kindKey     byte = 'k'
 	kindInvite  byte = 'i'
+	kindMember  byte = 'm'
+	// kindPlacement rows are the map, one a group.
+	kindPlacement byte = 'p'
+	kindMark      byte = 'v'
 )
 
-// prefix of group 0's rows: shard (4), version (4), length of the user (1).
-func prefix() []byte {
-	return append(binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(nil, 0), 0), 0)
+// prefix of group 0's rows: shard (4), version of its key space (4), length of
+// the user (1). They are laid out as a shard's own rows, so that what copies a
+// shard can copy group 0.
+func prefix(version uint32) []byte {
+	return append(binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(nil, 0), version), 0)
 }
 
 // Why an operation is refused, finally. The first stands for the three after it.
@@ -39,6 +46,7 @@ var (
 // Bounds of the state.
 const (
 	maxInvites = 10_000
+	maxGroup   = 1 << 16        // far more than a cluster has
 	maxPrune   = 64             // rows that one operation clears away
 	keptUsed   = 24 * time.Hour // for the same user to redeem again, after expiry
 	// InviteLife is how long an invite can be used, unless it says otherwise.
@@ -52,6 +60,15 @@ type state struct {
 	cluster *controlpb.Cluster
 	keys    map[string]*controlpb.SigningKey
 	invites map[[sha256.Size]byte]*controlpb.Invite
+	members map[string]Member // by UUID; those that were removed as well
+	placed  [][]uint16        // by group
+	version uint64            // of the view
+}
+
+func newState() *state {
+	return &state{
+		keys: map[string]*controlpb.SigningKey{}, invites: map[[sha256.Size]byte]*controlpb.Invite{}, members: map[string]Member{},
+	}
 }
 
 // draft collects the rows of operations that are decided together.
@@ -59,13 +76,13 @@ type draft struct {
 	*state
 	now  uint64 // Unix milliseconds
 	rows []*storepb.Mutation
+	seen bool // the view changes
 	err  error
 }
 
 // load reads the state from the rows.
-func load(store Store) (*state, error) {
-	s := &state{keys: map[string]*controlpb.SigningKey{}, invites: map[[sha256.Size]byte]*controlpb.Invite{}}
-	p := prefix()
+func load(store Store, p []byte) (*state, error) {
+	s := newState()
 	var bad error
 	err := store.Scan(p, p, func(key, value []byte) bool {
 		bad = s.take(bytes.TrimPrefix(key, p), value)
@@ -96,9 +113,67 @@ func (s *state) take(key, value []byte) error {
 		i := &controlpb.Invite{}
 		s.invites[[sha256.Size]byte(suffix)] = i
 		return proto.Unmarshal(value, i)
+	case kindMember:
+		return s.takeMember(string(suffix), value)
+	case kindPlacement:
+		return s.takePlacement(suffix, value)
+	case kindMark:
+		mark := &controlpb.Mark{}
+		err := proto.Unmarshal(value, mark)
+		s.version = mark.GetVersion()
+		return err
 	default:
 		return fmt.Errorf("row of unknown kind %q", key[0])
 	}
+}
+
+func (s *state) takeMember(node string, value []byte) error {
+	var p controlpb.Member
+	if err := proto.Unmarshal(value, &p); err != nil {
+		return err
+	}
+	m, err := memberOf(&p)
+	if err == nil && m.Node != node {
+		err = fmt.Errorf("member %q is %q", node, m.Node)
+	}
+	s.members[node] = m
+	return err
+}
+
+func (s *state) takePlacement(suffix, value []byte) error {
+	var p controlpb.Placement
+	if err := proto.Unmarshal(value, &p); err != nil {
+		return err
+	}
+	replicas, err := replicasOf(&p)
+	if err != nil {
+		return err
+	}
+	if len(suffix) != 4 || binary.BigEndian.Uint32(suffix) > maxGroup {
+		return fmt.Errorf("placement of group %x", suffix)
+	}
+	group := int(binary.BigEndian.Uint32(suffix))
+	for len(s.placed) <= group {
+		s.placed = append(s.placed, nil)
+	}
+	s.placed[group] = replicas
+	return nil
+}
+
+// view is the part of the state that everybody may see.
+func (s *state) view() (*View, error) {
+	v := &View{Version: s.version, Cluster: s.cluster.GetId(), Shards: s.cluster.GetShards(), Replicas: slices.Clone(s.placed), keys: make(map[string]Key, len(s.keys))}
+	for _, m := range s.ordered() {
+		if m.State != Removed {
+			v.Members = append(v.Members, m)
+		}
+	}
+	for _, k := range s.keys {
+		if err := v.addKey(k); err != nil {
+			return nil, err
+		}
+	}
+	return v, nil
 }
 
 func (d *draft) put(kind byte, suffix []byte, m proto.Message) {
@@ -115,10 +190,27 @@ func (d *draft) row(kind byte, suffix, value []byte) {
 	d.rows = append(d.rows, &storepb.Mutation{Op: &storepb.Mutation_Row{Row: row}})
 }
 
-// found creates the cluster.
-func (d *draft) found(id string, shards uint32) {
+// found creates the cluster. Its creator is node 1, ready at once, and holds
+// everything.
+func (d *draft) found(id string, shards uint32, creator Member) error {
+	if err := creator.Validate(); err != nil {
+		return err
+	}
 	d.cluster = &controlpb.Cluster{Id: id, Shards: shards, Created: d.now}
 	d.put(kindCluster, nil, d.cluster)
+	d.seen = true
+	d.placed = make([][]uint16, shards+1)
+	creator.Number = d.nextNumber()
+	d.become(creator, Ready)
+	return nil
+}
+
+// finish counts a change of the view, once for all operations of the draft.
+func (d *draft) finish() {
+	if d.seen {
+		d.version++
+		d.put(kindMark, nil, &controlpb.Mark{Version: d.version})
+	}
 }
 
 // addKey adds the key that signs from now on.
@@ -130,6 +222,7 @@ func (d *draft) addKey(id string, seed []byte) {
 	k := &controlpb.SigningKey{Id: id, Seed: seed, Number: number, Created: d.now}
 	d.keys[id] = k
 	d.put(kindKey, []byte(id), k)
+	d.seen = true
 }
 
 func (d *draft) addInvite(code string, expires uint64) error {

@@ -17,6 +17,10 @@ var (
 	ErrMissing = errors.New("datadir: missing")
 	// ErrNewer: the folder was written by a newer version.
 	ErrNewer = errors.New("datadir: the format is newer than this version of Rookery")
+	// ErrOlder: the folder was written by a version before this format.
+	ErrOlder = errors.New("datadir: the format is older than this version of Rookery")
+	// ErrOrigin: the folder was prepared for something else.
+	ErrOrigin = errors.New("datadir: prepared for something else")
 	// ErrDamaged: the identity cannot be read.
 	ErrDamaged = errors.New("datadir: damaged")
 )
@@ -123,8 +127,12 @@ func (d *Dir) Established() error {
 	if !d.New() {
 		return nil
 	}
+	return d.change(func(id *identity) { id.State = stateInUse })
+}
+
+func (d *Dir) change(change func(*identity)) error {
 	id := d.id
-	id.State = stateInUse
+	change(&id)
 	if err := writeIdentity(d.path, id); err != nil {
 		return err
 	}

@@ -154,8 +154,16 @@ func TestIdentityThatCannotBeTrustedIsRefused(t *testing.T) {
 		return path
 	}
 	t.Run("newer", func(t *testing.T) {
-		path := rewrite(t, func(string) string { return `{"format": 2, "node": {"of": "another shape"}}` })
-		refused(t, path, ErrNewer, "says 2", "knows 1")
+		path := rewrite(t, func(string) string { return `{"format": 3, "node": {"of": "another shape"}}` })
+		refused(t, path, ErrNewer, "says 3", "knows 2")
+	})
+	t.Run("older", func(t *testing.T) {
+		path := rewrite(t, func(string) string { return `{"format": 1, "node": "6e0d52a2-3f57-4c4e-8a3f-0b7f1a0c9d11"}` })
+		refused(t, path, ErrOlder, "says 1", "empty folder")
+	})
+	t.Run("another number", func(t *testing.T) {
+		path := rewrite(t, func(s string) string { return strings.Replace(s, `"number": 0`, `"number": 1`, 1) })
+		refused(t, path, ErrDamaged)
 	})
 	t.Run("another id", func(t *testing.T) {
 		path := rewrite(t, func(s string) string { return strings.Replace(s, `"node": "`, `"node": "0`, 1) })

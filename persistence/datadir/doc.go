@@ -1,7 +1,9 @@
 // Package datadir is the folder that a node's data lives in.
 //
 //	LOCK       held (flock) while a node uses the folder; names its process
-//	identity   format of the folder, id of the node, whether it is in use
+//	identity   format of the folder, id of the node, whether it is in use; its cluster,
+//	           its number there, and how often it was started
+//	view       what the node knew last of its cluster, private keys included
 //	log/       the Raft log
 //	store/     Badger
 //

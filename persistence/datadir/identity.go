@@ -12,8 +12,8 @@ import (
 	"github.com/google/uuid"
 )
 
-// Format of the folder that this version writes and the newest it reads.
-const Format = 1
+// Format of the folder that this version writes, and the only one it reads.
+const Format = 2
 
 const identityName = "identity"
 
@@ -25,17 +25,46 @@ const (
 	stateInUse state = "in use"
 )
 
+// Origin of a node in its cluster.
+type Origin string
+
+// The origins.
+const (
+	Creates Origin = "creates" // the cluster, as its first node
+	Joins   Origin = "joins"   // one that there is
+)
+
 // identity is the file, as JSON. Check is over the other fields: a node that
 // takes a damaged id for its own would be another node.
 type identity struct {
 	Format int    `json:"format"`
 	Node   string `json:"node"`
 	State  state  `json:"state"`
-	Check  uint32 `json:"check"`
+	// Cluster is empty, as Origin is, until a node begins to create one, or is
+	// taken into one, unless it was prepared for one.
+	Cluster string `json:"cluster"`
+	Origin  Origin `json:"origin"`
+	// Number in the cluster; 0 until it is known.
+	Number uint16 `json:"number"`
+	// Incarnation counts the starts.
+	Incarnation uint64 `json:"incarnation"`
+	Check       uint32 `json:"check"`
 }
 
 func (id identity) check() uint32 {
-	return crc32.Checksum(fmt.Appendf(nil, "%d\n%s\n%s\n", id.Format, id.Node, id.State), crc32.MakeTable(crc32.Castagnoli))
+	text := fmt.Appendf(nil, "%d\n%s\n%s\n%s\n%s\n%d\n%d\n", id.Format, id.Node, id.State, id.Cluster, id.Origin, id.Number, id.Incarnation)
+	return crc32.Checksum(text, crc32.MakeTable(crc32.Castagnoli))
+}
+
+// whole says whether it is one that a version of this format wrote.
+func (id identity) whole() bool {
+	if _, err := uuid.Parse(id.Node); err != nil || id.Format != Format || id.Check != id.check() {
+		return false
+	}
+	if _, err := uuid.Parse(id.Cluster); id.Cluster != "" && err != nil {
+		return false
+	}
+	return (id.State == stateNew || id.State == stateInUse) && (id.Origin == "" || id.Origin == Creates || id.Origin == Joins)
 }
 
 func readIdentity(dir string) (identity, error) {
@@ -50,12 +79,14 @@ func readIdentity(dir string) (identity, error) {
 	if err := json.Unmarshal(data, &format); err == nil && format.Format > Format {
 		return id, fmt.Errorf("%w: %s says %d, this version knows %d; run the version that wrote it, or a newer one",
 			ErrNewer, path, format.Format, Format)
+	} else if err == nil && format.Format >= 1 && format.Format < Format {
+		return id, fmt.Errorf("%w: %s says %d, this version knows %d; run the version that wrote it, or begin in an empty folder",
+			ErrOlder, path, format.Format, Format)
 	}
 	if err := json.Unmarshal(data, &id); err != nil {
 		return id, fmt.Errorf("%w: %s: %w", ErrDamaged, path, err)
 	}
-	if _, err := uuid.Parse(id.Node); err != nil || id.Format < 1 || id.Check != id.check() ||
-		id.State != stateNew && id.State != stateInUse {
+	if !id.whole() {
 		return id, fmt.Errorf("%w: %s does not match its checksum or says what no version wrote", ErrDamaged, path)
 	}
 	return id, nil

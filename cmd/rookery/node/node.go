@@ -122,6 +122,9 @@ func (n *Node) openData() error {
 	if n.dir, err = datadir.Open(n.cfg.Data); err != nil {
 		return err
 	}
+	if err := n.dir.Begin(datadir.Creates); err != nil {
+		return err
+	}
 	seen, err := n.dir.Seen()
 	if err != nil { // what it tells is not worth a node that does not start
 		n.cfg.Log.Warn("the time of the last run is not known: the clock is taken as it is", "err", err)
@@ -175,7 +178,9 @@ func (n *Node) openShards() error {
 		n.cfg.Log.Info("the data directory was created with another number of shards", "shards", count)
 	}
 	var err error
-	if n.control, err = control.New(control.Config{Store: n.store, Shards: count, Now: n.clock.due, Logger: n.cfg.Log.With("part", "control")}); err != nil {
+	if n.control, err = control.New(control.Config{
+		Store: n.store, Shards: count, Cluster: n.dir.Cluster(), Self: n.self(), Now: n.clock.due, Logger: n.cfg.Log.With("part", "control"),
+	}); err != nil {
 		return err
 	}
 	groups := map[uint32]shard.Machine{0: n.control}
@@ -280,14 +285,12 @@ func (n *Node) Identify(token string) (session.Identity, error) {
 // clusterKeys are group 0's keys as the tokens want them.
 type clusterKeys struct{ control *control.Control }
 
-func (k clusterKeys) Signing() (auth.Key, bool) {
-	key, ok := k.control.Keys().Signing()
-	return auth.Key(key), ok
-}
+func (k clusterKeys) Signing() (auth.Key, bool) { return keyOf(k.control.View().Signing()) }
 
-func (k clusterKeys) Lookup(id string) (auth.Key, bool) {
-	key, ok := k.control.Keys().Lookup(id)
-	return auth.Key(key), ok
+func (k clusterKeys) Lookup(id string) (auth.Key, bool) { return keyOf(k.control.View().Lookup(id)) }
+
+func keyOf(k control.Key, ok bool) (auth.Key, bool) {
+	return auth.Key{ID: k.ID, Private: k.Private, Public: k.Public, CreatedAt: k.CreatedAt}, ok
 }
 
 // fail notes why the node cannot go on, and ends the loop.
