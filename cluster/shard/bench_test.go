@@ -1,6 +1,8 @@
 package shard
 
 import (
+	"maps"
+	"slices"
 	"testing"
 
 	"github.com/rookery-im/rookery/persistence/raftlog"
@@ -20,7 +22,7 @@ func BenchmarkRound(b *testing.B) {
 			for id := range groups {
 				machines[id] = idle{}
 			}
-			set, err := New(Config{Log: SegmentLog{log}, Store: newMemStore(&trace{}), Groups: machines,
+			set, err := New(Config{Log: SegmentLog{log}, Store: newMemStore(&trace{}), Found: slices.Collect(maps.Keys(machines)), Machine: among(machines),
 				Post: func(func()) bool { return false }})
 			if err != nil {
 				b.Fatal(err)

@@ -2,13 +2,12 @@ package shard
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/protobuf/proto"
-
-	shardpb "github.com/rookery-im/rookery/proto/rookery/shard/v1"
 )
 
 // A group begins as if one entry had been applied everywhere: the first
@@ -18,7 +17,8 @@ const firstIndex, firstTerm = 1, 1
 
 // Shards counts the groups from 1 on that the log has: the number of shards
 // that this node was created with, 0 on a new one. Group 0 is saved last, so
-// that a creation which was cut short counts for nothing.
+// that a creation which was cut short counts for nothing. It says nothing where
+// another node founded the cluster.
 func Shards(log Log) uint32 {
 	if _, ok := log.Checkpoint(0); !ok {
 		return 0
@@ -30,29 +30,23 @@ func Shards(log Log) uint32 {
 	}
 }
 
-// bootstrap gives a checkpoint to every group that has none, durable before
-// anything else happens, because a replica id must not be forgotten.
-func bootstrap(c *Config, ids []uint32) error {
+// bootstrap gives a checkpoint to every group of Found that has none, durable
+// before anything else happens, because a replica id must not be forgotten.
+func bootstrap(c *Config) error {
 	var fresh []Checkpoint
-	for _, id := range slices.Backward(ids) {
+	for _, id := range slices.Backward(slices.Sorted(slices.Values(c.Found))) {
 		if _, ok := c.Log.Checkpoint(id); ok {
 			continue
 		}
-		replica, voters, err := c.Bootstrap(id)
+		first, err := c.Bootstrap(id)
 		if err != nil {
 			return fmt.Errorf("shard: bootstrap group %d: %w", id, err)
 		}
-		if replica == raft.None || !slices.Contains(voters, replica) {
-			return fmt.Errorf("shard: bootstrap group %d: replica %x is not among its voters %x", id, replica, voters)
-		}
-		data, err := proto.Marshal(&shardpb.Replica{Id: replica})
+		cp, err := first.checkpoint(id)
 		if err != nil {
 			return fmt.Errorf("shard: bootstrap group %d: %w", id, err)
 		}
-		fresh = append(fresh, Checkpoint{
-			Group: id, Index: firstIndex, Term: firstTerm,
-			ConfState: &raftpb.ConfState{Voters: slices.Clone(voters)}, Data: data,
-		})
+		fresh = append(fresh, cp)
 	}
 	if len(fresh) == 0 {
 		return nil
@@ -63,14 +57,27 @@ func bootstrap(c *Config, ids []uint32) error {
 	return nil
 }
 
+func (f First) checkpoint(group uint32) (Checkpoint, error) {
+	voters := slices.Sorted(maps.Keys(f.Members))
+	if f.Replica == raft.None || !slices.Contains(voters, f.Replica) {
+		return Checkpoint{}, fmt.Errorf("replica %x is not among the voters %x", f.Replica, voters)
+	}
+	data, err := holding{id: f.Replica, members: f.Members}.encode()
+	return Checkpoint{
+		Group: group, Index: firstIndex, Term: firstTerm, ConfState: &raftpb.ConfState{Voters: voters}, Data: data,
+	}, err
+}
+
 // bootStorage is the log as Raft sees it, starting from the checkpoint.
 type bootStorage struct {
 	raft.Storage
 	checkpoint Checkpoint
+	term       uint64 // of the leader that the replica's snapshot came from
 }
 
 // InitialState may have to be ahead of what was written: the commit index rides
-// with later writes, and the checkpoint knows better.
+// with later writes, and the checkpoint knows better. In the term of a snapshot's
+// leader this replica has not voted: it had not heard of it.
 func (s bootStorage) InitialState() (*raftpb.HardState, *raftpb.ConfState, error) {
 	hs, _, err := s.Storage.InitialState()
 	if err != nil {
@@ -78,6 +85,9 @@ func (s bootStorage) InitialState() (*raftpb.HardState, *raftpb.ConfState, error
 	}
 	if raft.IsEmptyHardState(hs) {
 		hs = &raftpb.HardState{Term: proto.Uint64(s.checkpoint.Term), Vote: proto.Uint64(raft.None), Commit: proto.Uint64(0)}
+	}
+	if hs.GetTerm() < s.term {
+		hs = &raftpb.HardState{Term: proto.Uint64(s.term), Vote: proto.Uint64(raft.None), Commit: proto.Uint64(hs.GetCommit())}
 	}
 	if hs.GetCommit() < s.checkpoint.Index {
 		hs = &raftpb.HardState{Term: proto.Uint64(hs.GetTerm()), Vote: proto.Uint64(hs.GetVote()), Commit: proto.Uint64(s.checkpoint.Index)}
@@ -91,23 +101,40 @@ func (bootStorage) Snapshot() (*raftpb.Snapshot, error) {
 	return nil, raft.ErrSnapshotTemporarilyUnavailable
 }
 
-// open starts a group at its checkpoint.
-func open(s *Set, id uint32, machine Machine) (*Group, error) {
+// open starts a group at its checkpoint; nil where this node has no replica of
+// it any more.
+func open(s *Set, id uint32) (*Group, error) {
 	cp, ok := s.config.Log.Checkpoint(id)
 	if !ok {
 		return nil, fmt.Errorf("shard: group %d has no checkpoint after bootstrap", id)
 	}
-	return openAt(s, id, machine, cp)
-}
-
-// openAt starts a group of which everything up to there is applied.
-func openAt(s *Set, id uint32, machine Machine, cp Checkpoint) (g *Group, err error) {
-	c := &s.config
-	var replica shardpb.Replica
-	if err := proto.Unmarshal(cp.Data, &replica); err != nil {
+	held, err := decodeHolding(cp.Data, s.config.Node)
+	if err != nil {
 		return nil, fmt.Errorf("shard: group %d: checkpoint data: %w", id, err)
 	}
-	storage := bootStorage{Storage: c.Log.Storage(id), checkpoint: cp}
+	if held.id == raft.None {
+		s.buried[id] = held
+		return nil, nil
+	}
+	g, err := openAt(s, id, cp)
+	if err != nil {
+		return nil, err
+	}
+	if g.machine, err = s.config.Machine(g, held.version); err != nil {
+		return nil, fmt.Errorf("shard: group %d: machine: %w", id, err)
+	}
+	return g, nil
+}
+
+// openAt starts a group of which everything up to there is applied. It has no
+// machine yet.
+func openAt(s *Set, id uint32, cp Checkpoint) (g *Group, err error) {
+	c := &s.config
+	held, err := decodeHolding(cp.Data, c.Node)
+	if err != nil {
+		return nil, fmt.Errorf("shard: group %d: checkpoint data: %w", id, err)
+	}
+	storage := bootStorage{Storage: c.Log.Storage(id), checkpoint: cp, term: held.began}
 	hs, _, err := storage.InitialState()
 	if err != nil {
 		return nil, fmt.Errorf("shard: group %d: %w", id, err)
@@ -127,7 +154,7 @@ func openAt(s *Set, id uint32, machine Machine, cp Checkpoint) (g *Group, err er
 		}
 	}()
 	node, err := raft.NewRawNode(&raft.Config{
-		ID:                        replica.GetId(),
+		ID:                        held.id,
 		ElectionTick:              c.ElectionTicks,
 		HeartbeatTick:             c.HeartbeatTicks,
 		Storage:                   storage,
@@ -139,15 +166,16 @@ func openAt(s *Set, id uint32, machine Machine, cp Checkpoint) (g *Group, err er
 		PreVote:                   true,
 		ReadOnlyOption:            raft.ReadOnlySafe,
 		DisableProposalForwarding: true,
+		StepDownOnRemoval:         true,
 		Logger:                    raftLogger{c.Logger.With("group", id)},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("shard: group %d: open: %w", id, err)
 	}
 	return &Group{
-		id: id, replica: replica.GetId(), machine: machine, set: s, node: node, data: cp.Data,
+		id: id, set: s, node: node, holding: held, data: cp.Data,
 		term: hs.GetTerm(), applied: cp.Index, appliedTerm: cp.Term, checkpointed: cp.Index,
-		conf: cp.ConfState, reads: map[uint64][]uint64{},
+		conf: cp.ConfState, reads: map[uint64][]uint64{}, replayTo: last,
 	}, nil
 }
 

@@ -50,6 +50,8 @@ type Log interface {
 	// Sync makes durable what was appended before the call. It is called on
 	// another goroutine while the disk is slow, but never while Append runs.
 	Sync() error
+	// Groups that have a checkpoint, ascending.
+	Groups() []uint32
 	// Checkpoint returns the last one saved of a group.
 	Checkpoint(group uint32) (Checkpoint, bool)
 	// SaveCheckpoints makes them durable, in this order. It is called on another
@@ -101,21 +103,39 @@ const (
 	DefaultReads           = 4096
 )
 
-// Config of a Set. Log, Store, Groups and Post are required.
-type Config struct {
-	Log    Log
-	Store  Store
-	Groups map[uint32]Machine
+// First is what a group begins with: its first voters, the own one among them,
+// and the nodes that hold them.
+type First struct {
+	Replica uint64
+	Members map[uint64]string
+}
 
-	// Send hands messages to the groups' other replicas and does not block. It
-	// may lose them. Nil where there are no other replicas.
-	Send func(group uint32, messages []*raftpb.Message)
+// Config of a Set. Log, Store, Machine and Post are required.
+type Config struct {
+	Log   Log
+	Store Store
+	// Node is this node's UUID.
+	Node string
+	// Found are the groups to begin where the log has nothing of them. Every
+	// other group comes from another node.
+	Found []uint32
+	// Machine makes what a replica's entries are for, its rows under that version
+	// of the group's key space. It is called from New, and on the loop when a
+	// snapshot takes the place of what a replica had.
+	Machine func(g *Group, version uint32) (Machine, error)
+	// Retire, where set, is told that the machine is called no more.
+	Retire func(group uint32, m Machine)
+
+	// Send hands messages to the group's replica on that node and does not block.
+	// It may lose them; it may keep the messages, and not the slice. Those of one
+	// round come one group after the other. Nil where there are no other replicas.
+	Send func(node string, group uint32, messages []*raftpb.Message)
 	// Post runs f on the loop soon; false if it does not. A lost call costs time,
 	// nothing else: Round finds what it was for.
 	Post func(f func()) bool
-	// Bootstrap names this replica and all first voters of a group that has no
-	// checkpoint yet. By default the group has one voter, with a random id.
-	Bootstrap func(group uint32) (replica uint64, voters []uint64, err error)
+	// Bootstrap says what a group of Found begins with. By default it is one voter,
+	// here, with a random id.
+	Bootstrap func(group uint32) (First, error)
 	// Now is the clock: of syncs and of checkpoints, Raft's is Tick.
 	Now func() time.Time
 
@@ -160,7 +180,7 @@ func (c Config) withDefaults() Config {
 		c.CheckpointEvery = DefaultCheckpointEvery
 	}
 	if c.Bootstrap == nil {
-		c.Bootstrap = alone
+		c.Bootstrap = c.alone
 	}
 	if c.Now == nil {
 		c.Now = time.Now
@@ -186,10 +206,7 @@ func (c Config) Validate() error {
 	need(c.Log != nil, "no log")
 	need(c.Store != nil, "no store")
 	need(c.Post != nil, "no way back onto the loop")
-	need(len(c.Groups) > 0, "no groups")
-	for id, m := range c.Groups {
-		need(m != nil, "group %d has no machine", id)
-	}
+	need(c.Machine != nil, "no machines")
 	need(c.HeartbeatTicks > 0, "heartbeat of %d ticks", c.HeartbeatTicks)
 	need(c.ElectionTicks > c.HeartbeatTicks, "election after %d ticks, heartbeat after %d", c.ElectionTicks, c.HeartbeatTicks)
 	need(c.SlowSync > 0 && c.SyncWait > 0, "slow sync of %v, wait of %v", c.SlowSync, c.SyncWait)
@@ -200,9 +217,9 @@ func (c Config) Validate() error {
 }
 
 // alone makes a group of one.
-func alone(uint32) (uint64, []uint64, error) {
+func (c Config) alone(uint32) (First, error) {
 	id, err := NewReplica()
-	return id, []uint64{id}, err
+	return First{id, map[uint64]string{id: c.Node}}, err
 }
 
 // NewReplica draws the id of a new replica.

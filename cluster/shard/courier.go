@@ -88,11 +88,12 @@ func ReadBody(body []byte, take func(group uint32, m *raftpb.Message)) error {
 	return nil
 }
 
-// Hear takes a body of messages for groups of this node. What a group does not
-// take, an unknown one among them, is dropped and counted, as if it had been lost.
-func (s *Set) Hear(body []byte) error {
+// Hear takes a body that a node sent for groups of this one. What a group does
+// not take, an unknown one among them, is dropped and counted, as if it had been
+// lost.
+func (s *Set) Hear(node string, body []byte) error {
 	return ReadBody(body, func(group uint32, m *raftpb.Message) {
-		if g := s.groups[group]; g == nil || g.Step(m) != nil {
+		if s.Step(node, group, m) != nil {
 			s.drop(dropMessage, 1)
 		}
 	})

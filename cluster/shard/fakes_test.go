@@ -140,6 +140,12 @@ func (l *memLog) Checkpoint(group uint32) (Checkpoint, bool) {
 	return g.cp, true
 }
 
+func (l *memLog) Groups() []uint32 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Sorted(maps.Keys(l.groups))
+}
+
 func (l *memLog) SaveCheckpoints(cps []Checkpoint) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -349,7 +355,7 @@ func (n *solo) start() {
 	n.m = &recorder{trace: n.trace, store: n.store, seen: n.seen, t: n.t}
 	posted := n.posted
 	config := Config{
-		Log: n.log, Store: n.store, Groups: map[uint32]Machine{1: n.m},
+		Log: n.log, Store: n.store, Found: []uint32{1}, Machine: always(n.m),
 		Now: n.clock.Now, Post: func(f func()) bool { posted <- f; return true }, SyncWait: time.Hour,
 	}
 	if n.tweak != nil {
@@ -407,4 +413,14 @@ func must(err error) {
 	if err != nil {
 		panic(err)
 	}
+}
+
+// always makes the same machine.
+func always(m Machine) func(*Group, uint32) (Machine, error) {
+	return func(*Group, uint32) (Machine, error) { return m, nil }
+}
+
+// among makes the machine of each group.
+func among(machines map[uint32]Machine) func(*Group, uint32) (Machine, error) {
+	return func(g *Group, _ uint32) (Machine, error) { return machines[g.ID()], nil }
 }

@@ -41,18 +41,20 @@ func FuzzOpen(f *testing.F) {
 		log.durable = append(log.durable, u)
 		m := &recorder{trace: tr, store: store, seen: map[uint64]string{}, t: t}
 		set, err := New(Config{
-			Log: log.crash(0), Store: store, Groups: map[uint32]Machine{1: m}, Now: c.Now,
+			Log: log.crash(0), Store: store, Found: []uint32{1}, Machine: always(m), Now: c.Now,
 			Post: func(func()) bool { return true },
-			Bootstrap: func(uint32) (uint64, []uint64, error) {
+			Bootstrap: func(uint32) (First, error) {
 				t.Error("a group that has a checkpoint is created again")
-				return 1, []uint64{1}, nil
+				return First{1, map[uint64]string{1: ""}}, nil
 			},
 		})
 		if err != nil {
 			return
 		}
 		defer set.Close()
-		m.group = set.Group(1)
+		if m.group = set.Group(1); m.group == nil {
+			return // no replica any more
+		}
 		for range 4 {
 			if err := set.Round(); err != nil {
 				return

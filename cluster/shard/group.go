@@ -8,7 +8,6 @@ import (
 
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/rookery-im/rookery/internal/invariant"
 )
@@ -22,8 +21,11 @@ var (
 	// ErrLog is why a node stops accepting when its log broke: once the log is
 	// repaired, Set.Resume goes on.
 	ErrLog = errors.New("shard: log")
-	// ErrSnapshot is what Step says to a snapshot message.
-	ErrSnapshot = errors.New("shard: snapshots do not come by Raft's messages")
+	// ErrMessage is what Step says to a message that replicas do not send each other.
+	ErrMessage = errors.New("shard: no message of one replica to another")
+	// ErrNoReplica: the message is for a replica that this node does not hold, or
+	// from one that is somewhere else.
+	ErrNoReplica = errors.New("shard: no such replica here")
 )
 
 // Role of this replica in its group.
@@ -75,13 +77,15 @@ type waiting struct {
 type Group struct {
 	// immutable
 	id      uint32
-	replica uint64
 	machine Machine
 	set     *Set
 	node    *raft.RawNode
-	data    []byte // of every checkpoint
 
 	// owned by the loop
+	holding
+	data      []byte            // holding, encoded: of the next checkpoint
+	heard     map[uint64]string // where replicas are that are not members yet, by what they say
+	replayTo  uint64            // up to which the log held entries at the start
 	role      Role
 	state     raft.StateType // as of the last Ready
 	term      uint64         // as of the last Ready
@@ -93,6 +97,8 @@ type Group struct {
 
 	applied, appliedTerm, checkpointed uint64
 	conf                               *raftpb.ConfState
+	changing                           bool   // a change of the configuration was begun
+	changeIndex                        uint64 // of its entry, once it was in a Ready
 
 	proposal  proposal
 	queued    []uint64            // reads that wait for the next round
@@ -105,7 +111,7 @@ type Group struct {
 func (g *Group) ID() uint32 { return g.id }
 
 // Replica is this replica's id in the group.
-func (g *Group) Replica() uint64 { return g.replica }
+func (g *Group) Replica() uint64 { return g.holding.id }
 
 // Term that this replica knows of; the one it leads while it is Leading.
 func (g *Group) Term() uint64 { return g.term }
@@ -159,22 +165,6 @@ func (g *Group) Read(token uint64) error {
 	}
 	g.queued = append(g.queued, token)
 	g.wait()
-	return nil
-}
-
-// Step takes a message from another replica.
-func (g *Group) Step(m *raftpb.Message) error {
-	if g.set.err != nil {
-		return fmt.Errorf("%w: %w", ErrBroken, g.set.err)
-	}
-	if m.GetType() == raftpb.MsgSnap {
-		return ErrSnapshot
-	}
-	err := g.node.Step(m)
-	g.touch()
-	if err != nil {
-		return fmt.Errorf("shard: group %d: step: %w", g.id, err)
-	}
 	return nil
 }
 
@@ -261,6 +251,11 @@ func (g *Group) observe(rd *raft.Ready) {
 	if g.role == Follower && leads {
 		g.becomeElected()
 	}
+	if len(rd.Entries) > 0 && rd.Entries[0].GetIndex() <= g.replayTo {
+		// They take the place of some that were never committed, so never applied.
+		g.replayTo = rd.Entries[0].GetIndex() - 1
+	}
+	g.observeChange(rd.Entries)
 	if g.proposal.stage != proposed || g.proposal.index != 0 {
 		return
 	}
@@ -281,7 +276,7 @@ func (g *Group) becomeLeading() {
 
 func (g *Group) becomeFollower(reason string) {
 	was := g.role
-	g.role = Follower
+	g.role, g.changing = Follower, false
 	switch g.proposal.stage {
 	case queued:
 		g.dropProposal(reason)
@@ -342,34 +337,15 @@ func (g *Group) applyEntry(e *raftpb.Entry) error {
 	}
 	g.applied, g.appliedTerm = e.GetIndex(), e.GetTerm()
 	g.set.appliedSince = true
+	if g.changing && g.changeIndex == e.GetIndex() {
+		g.changing = false
+	}
 	if g.role == Elected && e.GetTerm() == g.leadTerm {
 		g.becomeLeading()
 	}
 	if g.proposal.stage == proposed && g.proposal.index == e.GetIndex() {
 		g.machine.Committed(g.endProposal())
 	}
-	return nil
-}
-
-func (g *Group) applyConf(e *raftpb.Entry) error {
-	var change raftpb.ConfChangeI
-	switch e.GetType() {
-	case raftpb.EntryConfChange:
-		cc := &raftpb.ConfChange{}
-		if err := proto.Unmarshal(e.GetData(), cc); err != nil {
-			return fmt.Errorf("configuration change: %w", err)
-		}
-		change = cc
-	case raftpb.EntryConfChangeV2:
-		cc := &raftpb.ConfChangeV2{}
-		if err := proto.Unmarshal(e.GetData(), cc); err != nil {
-			return fmt.Errorf("configuration change: %w", err)
-		}
-		change = cc
-	default:
-		return fmt.Errorf("entry of unknown type %v", e.GetType())
-	}
-	g.conf = g.node.ApplyConfChange(change)
 	return nil
 }
 
@@ -397,7 +373,7 @@ func (g *Group) checkpoint() Checkpoint {
 
 // singleton says whether nobody else has a vote.
 func (g *Group) singleton() bool {
-	return len(g.conf.GetVoters()) == 1 && g.conf.GetVoters()[0] == g.replica && len(g.conf.GetVotersOutgoing()) == 0
+	return len(g.conf.GetVoters()) == 1 && g.conf.GetVoters()[0] == g.Replica() && len(g.conf.GetVotersOutgoing()) == 0
 }
 
 // entryBytes is roughly what entries take in the log.

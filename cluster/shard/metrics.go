@@ -29,6 +29,7 @@ const (
 	dropBroken      = "log_broken"   // the log broke before the proposal reached Raft
 	dropNoTransport = "no_transport" // messages to replicas that this node cannot reach
 	dropMessage     = "message"      // messages of other replicas that no group took
+	dropUnknown     = "unknown"      // messages to replicas of which it is not known where they are
 	dropRead        = "read_bound"   // reads refused
 )
 

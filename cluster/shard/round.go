@@ -1,6 +1,8 @@
 package shard
 
 import (
+	"cmp"
+	"slices"
 	"time"
 
 	"go.etcd.io/raft/v3/raftpb"
@@ -156,13 +158,29 @@ func (s *Set) finish() {
 	clear(s.updates)
 }
 
+// send hands each node what is for it, in the order in which Raft gave it.
 func (s *Set) send(g *Group, messages []*raftpb.Message) {
-	switch {
-	case len(messages) == 0:
-	case s.config.Send == nil:
+	if len(messages) == 0 {
+		return
+	}
+	if s.config.Send == nil {
 		s.drop(dropNoTransport, len(messages))
-	default:
-		s.config.Send(g.id, messages)
+		return
+	}
+	if len(messages) > 1 {
+		slices.SortStableFunc(messages, func(a, b *raftpb.Message) int { return cmp.Compare(a.GetTo(), b.GetTo()) })
+	}
+	for len(messages) > 0 {
+		to, n := messages[0].GetTo(), 1
+		for n < len(messages) && messages[n].GetTo() == to {
+			n++
+		}
+		if node, ok := g.nodeOf(to); ok {
+			s.config.Send(node, g.id, messages[:n:n])
+		} else {
+			s.drop(dropUnknown, n)
+		}
+		messages = messages[n:]
 	}
 }
 

@@ -28,7 +28,7 @@ func TestOverSegmentLog(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		set, err := New(Config{Log: SegmentLog{log}, Store: store, Groups: machines,
+		set, err := New(Config{Log: SegmentLog{log}, Store: store, Found: []uint32{0, 1, 2}, Machine: among(machines),
 			Post: func(f func()) bool { posted <- f; return true }, SyncWait: time.Hour})
 		if err != nil {
 			t.Fatal(err)

@@ -1,10 +1,10 @@
 package shard
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -17,12 +17,13 @@ import (
 type Set struct {
 	// immutable
 	config Config
-	order  []*Group
-	groups map[uint32]*Group
 	cancel context.CancelFunc // of the checkpoint's writing
 	ctx    context.Context
 
 	// owned by the loop
+	order   []*Group // by id
+	groups  map[uint32]*Group
+	buried  map[uint32]holding // groups of which this node had a replica
 	err     error
 	closed  bool
 	dirty   []*Group // may have a Ready
@@ -67,22 +68,23 @@ func New(config Config) (*Set, error) {
 	}
 	s := &Set{
 		config:   config.withDefaults(),
-		groups:   make(map[uint32]*Group, len(config.Groups)),
+		groups:   map[uint32]*Group{},
+		buried:   map[uint32]holding{},
 		requests: make(chan uint64, 1),
 		synced:   make(chan syncResult, 1),
 		written:  make(chan writeOutcome, 1),
 	}
-	ids := slices.Sorted(maps.Keys(config.Groups))
-	if err := bootstrap(&s.config, ids); err != nil {
+	if err := bootstrap(&s.config); err != nil {
 		return nil, err
 	}
-	for _, id := range ids {
-		g, err := open(s, id, config.Groups[id])
+	for _, id := range s.config.Log.Groups() {
+		g, err := open(s, id)
 		if err != nil {
 			return nil, err
 		}
-		s.groups[id] = g
-		s.order = append(s.order, g)
+		if g != nil {
+			s.add(g)
+		}
 	}
 	if err := s.stand(); err != nil {
 		return nil, err
@@ -93,6 +95,13 @@ func New(config Config) (*Set, error) {
 	s.running.Add(1)
 	go s.commitLoop()
 	return s, nil
+}
+
+// add a group to those that are ticked.
+func (s *Set) add(g *Group) {
+	s.groups[g.id] = g
+	at, _ := slices.BinarySearchFunc(s.order, g.id, func(g *Group, id uint32) int { return cmp.Compare(g.id, id) })
+	s.order = slices.Insert(s.order, at, g)
 }
 
 // stand for election where nobody else can win. Where Raft refuses, because a
@@ -121,10 +130,10 @@ func (s *Set) Resume() error {
 	fresh := make([]*Group, len(s.order))
 	for i, g := range s.order {
 		var err error
-		if fresh[i], err = openAt(s, g.id, g.machine, g.checkpoint()); err != nil {
+		if fresh[i], err = openAt(s, g.id, g.checkpoint()); err != nil {
 			return err
 		}
-		fresh[i].checkpointed = g.checkpointed
+		fresh[i].machine, fresh[i].checkpointed, fresh[i].replayTo = g.machine, g.checkpointed, g.replayTo
 	}
 	clear(s.batch)
 	clear(s.updates)
@@ -142,6 +151,20 @@ func (s *Set) Resume() error {
 
 // Group returns a group of this node, or nil.
 func (s *Set) Group(id uint32) *Group { return s.groups[id] }
+
+// Groups of which this node holds a replica, by id. The slice is the Set's.
+func (s *Set) Groups() []*Group { return s.order }
+
+// Replayed says whether every group has applied what its log held at the start:
+// from then on the store knows nothing that the log does not.
+func (s *Set) Replayed() bool {
+	for _, g := range s.order {
+		if g.applied < g.replayTo {
+			return false
+		}
+	}
+	return true
+}
 
 // Err says why the node has stopped accepting; nil while it works.
 func (s *Set) Err() error { return s.err }

@@ -124,7 +124,7 @@ func TestLogThatLostItsEndIsRefused(t *testing.T) {
 	hs := &raftpb.HardState{Term: new(uint64(2)), Vote: new(n.g.Replica()), Commit: new(uint64(9))}
 	n.log.durable = append(n.log.durable, Update{Group: 1, HardState: hs})
 	_, err := New(Config{Log: n.log.crash(0), Store: n.store, Post: func(func()) bool { return true },
-		Groups: map[uint32]Machine{1: n.m}})
+		Found: []uint32{1}, Machine: always(n.m)})
 	if err == nil || !strings.Contains(err.Error(), "lost entries") {
 		t.Errorf("open: %v", err)
 	}
@@ -271,7 +271,10 @@ func TestSlowSyncThatFails(t *testing.T) {
 // the sync fails, that is not in the log for certain, the rest is unknown.
 func TestQueuedProposalIsDroppedWhenTheLogBreaks(t *testing.T) {
 	other := &recorder{name: "2: ", seen: map[uint64]string{}, t: t}
-	n := newSolo(t, func(c *Config) { c.Groups[2] = other })
+	n := newSolo(t, func(c *Config) {
+		first, _ := c.Machine(nil, 0)
+		c.Found, c.Machine = []uint32{1, 2}, among(map[uint32]Machine{1: first, 2: other})
+	})
 	other.trace, other.store = n.trace, n.store
 	n.lead()
 	n.slow()
@@ -362,11 +365,7 @@ func TestReplicaIDIsSavedFirstAndKept(t *testing.T) {
 
 // A creation that was cut short leaves the groups that were saved first.
 func TestShardsAreCountedOnceAllAreThere(t *testing.T) {
-	n := newSolo(t, func(c *Config) {
-		for id := range uint32(4) {
-			c.Groups[id] = c.Groups[1]
-		}
-	})
+	n := newSolo(t, func(c *Config) { c.Found = []uint32{2, 0, 1, 3} })
 	if got := Shards(n.log); got != 3 {
 		t.Errorf("%d shards", got)
 	}
@@ -378,8 +377,8 @@ func TestShardsAreCountedOnceAllAreThere(t *testing.T) {
 }
 
 func TestConfigReportsEveryFault(t *testing.T) {
-	_, err := New(Config{Groups: map[uint32]Machine{3: nil}, ElectionTicks: 1})
-	for _, part := range []string{"no log", "no store", "no way back", "group 3 has no machine", "election after 1"} {
+	_, err := New(Config{ElectionTicks: 1})
+	for _, part := range []string{"no log", "no store", "no way back", "no machines", "election after 1"} {
 		if err == nil || !strings.Contains(err.Error(), part) {
 			t.Errorf("%q is missing in %v", part, err)
 		}

@@ -157,3 +157,17 @@ func (l *Log) Checkpoint(group uint32) (Checkpoint, bool) {
 	}
 	return g.checkpoint, true
 }
+
+// Groups that have a checkpoint, ascending.
+func (l *Log) Groups() []uint32 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var ids []uint32
+	for _, g := range l.order {
+		if g.checkpoint.ConfState != nil {
+			ids = append(ids, g.id)
+		}
+	}
+	slices.Sort(ids)
+	return ids
+}

@@ -144,9 +144,9 @@ func (n *Node) observe() {
 		// It serves, but cannot for ever: better it is known while there is time.
 		err = n.set.CheckpointErr()
 	}
-	if serving && !n.replayed {
-		// Every group leads, so each has applied all that its log held.
-		n.replayed = true
+	n.replayed = n.replayed || serving
+	if !n.settled && n.set.Replayed() {
+		n.settled = true
 		n.store.Replayed()
 	}
 	n.readiness.Store(&readiness{err})

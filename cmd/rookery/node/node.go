@@ -13,7 +13,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/rookery-im/rookery/actors/host"
-	"github.com/rookery-im/rookery/actors/user"
 	"github.com/rookery-im/rookery/cluster/control"
 	"github.com/rookery-im/rookery/cluster/placement"
 	"github.com/rookery-im/rookery/cluster/shard"
@@ -75,7 +74,8 @@ type Node struct {
 	keeping sync.Mutex // of the time, on disk
 
 	// Owned by the loop.
-	replayed bool
+	replayed bool // it has served: the wait for the start is over
+	settled  bool // every replica has applied what its log held at the start
 	healer   healer
 
 	// Atomic.
@@ -183,31 +183,16 @@ func (n *Node) openShards() error {
 	}); err != nil {
 		return err
 	}
-	groups := map[uint32]shard.Machine{0: n.control}
-	system := host.NewSystem()
 	gate := &gateway{lived: func(user string, s uint32) bool { return placement.ShardOf(user, count) == s }}
 	n.rest = newBackend(n.conns.Post, n.tellUser(count))
 	gate.rest = n.rest
-	metrics := host.NewMetrics(n.registry)
-	settings := n.cfg.users()
-	for id := uint32(1); id <= count; id++ {
-		s, err := host.New(host.Config{
-			Shard: id, Space: mailbox.Space{Shard: id}, System: system, Store: n.store, Gateway: gate, Router: n.router,
-			ShardOf: func(user string) uint32 { return placement.ShardOf(user, count) },
-			Load: func(id string, rows user.Rows, att []user.Attachment) (host.Core, error) {
-				return settings.Load(id, rows, att)
-			},
-			Now: n.clock.millis, Expiry: n.clock.expiry, Fail: n.fail, Idle: n.cfg.IdleActor,
-			Log: n.cfg.Log.With("part", "host"), Metrics: metrics,
-		})
-		if err != nil {
-			return err
-		}
-		n.shards[id], groups[id] = s, s
-	}
 	n.router.shards = n.shards
+	found := make([]uint32, count+1)
+	for id := range found {
+		found[id] = uint32(id)
+	}
 	if n.set, err = shard.New(shard.Config{
-		Log: log, Store: storeAdapter{n.store}, Groups: groups, Post: n.conns.Post,
+		Log: log, Store: storeAdapter{n.store}, Node: n.dir.Node(), Found: found, Machine: n.machines(gate, count), Post: n.conns.Post,
 		CheckpointEvery: n.cfg.CheckpointEvery, CheckpointBytes: n.cfg.CheckpointBytes, CheckpointLog: n.cfg.CheckpointLog,
 		OverlayBound: overlayFactor * n.cfg.CheckpointBytes,
 		Logger:       n.cfg.Log.With("part", "shard"), Metrics: shard.NewMetrics(n.registry),
@@ -216,10 +201,6 @@ func (n *Node) openShards() error {
 	}
 	if err := n.dir.Established(); err != nil {
 		return err
-	}
-	n.control.Attach(n.set.Group(0))
-	for id, s := range n.shards {
-		s.Bind(n.set.Group(id))
 	}
 	n.sessions, err = session.New(n.cfg.Session.Named(n.dir.Node()), sockets{n.conns, n.streams, n.clock}, tellFunc(n.tellUser(count)), n, time.Now,
 		n.cfg.Log.With("part", "session"), session.NewMetrics(n.registry))

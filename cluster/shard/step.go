@@ -1,0 +1,72 @@
+package shard
+
+import (
+	"fmt"
+
+	"go.etcd.io/raft/v3/raftpb"
+)
+
+// Step takes a message that the node sent to a group's replica here. Whatever
+// is not for it, or cannot come from there, is refused: ids are never used
+// twice, so a late message to a replica that is gone finds nobody.
+func (s *Set) Step(node string, group uint32, m *raftpb.Message) error {
+	g := s.groups[group]
+	switch {
+	case s.err != nil:
+		return fmt.Errorf("%w: %w", ErrBroken, s.err)
+	case g == nil || m.GetTo() != g.Replica():
+		return fmt.Errorf("%w: %x of group %d", ErrNoReplica, m.GetTo(), group)
+	case !g.hears(node, m.GetFrom()):
+		return fmt.Errorf("%w: %x of group %d is not on %s", ErrNoReplica, m.GetFrom(), group, node)
+	}
+	return g.Step(m)
+}
+
+// Step takes a message from another replica.
+func (g *Group) Step(m *raftpb.Message) error {
+	if g.set.err != nil {
+		return fmt.Errorf("%w: %w", ErrBroken, g.set.err)
+	}
+	switch m.GetType() {
+	case raftpb.MsgApp, raftpb.MsgAppResp, raftpb.MsgHeartbeat, raftpb.MsgHeartbeatResp, raftpb.MsgTimeoutNow,
+		raftpb.MsgVote, raftpb.MsgVoteResp, raftpb.MsgPreVote, raftpb.MsgPreVoteResp:
+	default:
+		// Proposals and reads are not handed on, and snapshots come another way.
+		return fmt.Errorf("%w: %v", ErrMessage, m.GetType())
+	}
+	err := g.node.Step(m)
+	g.touch()
+	if err != nil {
+		return fmt.Errorf("shard: group %d: step: %w", g.id, err)
+	}
+	return nil
+}
+
+// maxHeard bounds the replicas that are known by what they say alone.
+const maxHeard = 16
+
+// hears says whether the replica can be on that node, and remembers where an
+// answer goes: a replica that is behind hears of others before it has applied
+// the change that added them.
+func (g *Group) hears(node string, replica uint64) bool {
+	if known, ok := g.members[replica]; ok {
+		return known == node
+	}
+	if g.heard[replica] == node {
+		return true
+	}
+	if g.heard == nil || len(g.heard) >= maxHeard {
+		g.heard = make(map[uint64]string)
+	}
+	g.heard[replica] = node
+	return true
+}
+
+// nodeOf says where a replica is.
+func (g *Group) nodeOf(replica uint64) (string, bool) {
+	if node, ok := g.members[replica]; ok {
+		return node, true
+	}
+	node, ok := g.heard[replica]
+	return node, ok
+}
