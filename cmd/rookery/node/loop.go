@@ -42,6 +42,7 @@ func (n *Node) run() {
 		// Where the log is broken nothing is accepted any more, and the node
 		// stays up to say so: see observe.
 		_ = n.set.Round()
+		n.courier.Flush()
 		if !n.replayed {
 			n.observe() // the round that ends the replay ends the wait as well
 		}

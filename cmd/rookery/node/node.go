@@ -53,6 +53,7 @@ type Node struct {
 	sessions *session.Gateway
 	router   *router
 	office   *office
+	courier  *shard.Courier // of Raft's messages
 	rest     *backend
 	streams  *events.Streams
 	api      *api.API
@@ -191,8 +192,10 @@ func (n *Node) openShards() error {
 	for id := range found {
 		found[id] = uint32(id)
 	}
+	n.courier = shard.NewCourier([]byte{byte(kindRaft)}, n.office.loose)
+	n.office.on(kindRaft, n.hearRaft)
 	if n.set, err = shard.New(shard.Config{
-		Log: log, Store: storeAdapter{n.store}, Node: n.dir.Node(), Found: found, Machine: n.machines(gate, count), Post: n.conns.Post,
+		Log: log, Store: storeAdapter{n.store}, Node: n.dir.Node(), Found: found, Machine: n.machines(gate, count), Send: n.courier.Take, Post: n.conns.Post,
 		CheckpointEvery: n.cfg.CheckpointEvery, CheckpointBytes: n.cfg.CheckpointBytes, CheckpointLog: n.cfg.CheckpointLog,
 		OverlayBound: overlayFactor * n.cfg.CheckpointBytes,
 		Logger:       n.cfg.Log.With("part", "shard"), Metrics: shard.NewMetrics(n.registry),

@@ -37,3 +37,11 @@ func (n *Node) machines(gate *gateway, count uint32) func(*shard.Group, uint32) 
 		return s, nil
 	}
 }
+
+// hearRaft takes what another node's replicas say to those of this one. Most of
+// what is not taken was for a replica that has gone; Raft says again what matters.
+func (n *Node) hearRaft(from string, body []byte) {
+	if err := n.set.Hear(from, body); err != nil {
+		n.cfg.Log.Warn("what another node's replicas say cannot be read", "node", from, "err", err)
+	}
+}
