@@ -31,7 +31,7 @@ type phone struct {
 	// immutable
 	me      history.Device
 	token   string
-	url     string
+	urls    []string // of which each connection takes one
 	peers   []string
 	seen    *history.Recorder
 	count   *counters
@@ -111,7 +111,7 @@ func (p *phone) run(ctx context.Context) {
 // talk is the life of one connection.
 func (p *phone) talk(ctx context.Context) error {
 	dialing, cancel := context.WithTimeout(ctx, 10*time.Second)
-	conn, _, err := websocket.Dial(dialing, p.url, &websocket.DialOptions{Subprotocols: []string{"rookery.v1.json"}})
+	conn, _, err := websocket.Dial(dialing, p.urls[p.rng.IntN(len(p.urls))], &websocket.DialOptions{Subprotocols: []string{"rookery.v1.json"}})
 	cancel()
 	if err != nil {
 		return err
@@ -376,7 +376,7 @@ func (p *phone) nextOutgoing() *outgoing {
 // newPhone registers nothing: the device exists.
 func newPhone(s *server, me history.Device, token string, peers []string, seed uint64, seen *history.Recorder, count *counters) *phone {
 	return &phone{
-		me: me, token: token, url: s.ws(), peers: peers, seen: seen, count: count,
+		me: me, token: token, urls: []string{s.ws()}, peers: peers, seen: seen, count: count,
 		nudge: make(chan struct{}, 1),
 		rng:   rand.New(rand.NewPCG(seed, uint64(me.N)<<32|uint64(len(me.User)))),
 		tops:  map[string]uint64{}, ackedTops: map[string]uint64{}, ever: map[string]uint64{},
