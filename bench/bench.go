@@ -98,6 +98,7 @@ func Run(ctx context.Context, p Program, args []string) error {
 // options are the flags that all scenarios share.
 type options struct {
 	self        bool
+	nodes       int
 	address     string
 	admin       string
 	pid         int
@@ -121,6 +122,7 @@ func parse(p Program, s scenario.Scenario, args []string) (*options, error) {
 	fs := flag.NewFlagSet("rookery bench "+s.Name(), flag.ContinueOnError)
 	fs.SetOutput(p.Err)
 	fs.BoolVar(&o.self, "self", false, "start a node for the run, in a process of its own with an empty data directory")
+	fs.IntVar(&o.nodes, "nodes", 1, "with --self: so many nodes, in a cluster; devices connect to them in turn, and what the server takes is what all of them take")
 	fs.StringVar(&o.address, "addr", "127.0.0.1:8080", "address of the node's clients, as numbers")
 	fs.StringVar(&o.admin, "admin", "127.0.0.1:9090", "the node's admin address, or the path of its socket file")
 	fs.IntVar(&o.pid, "pid", 0, "the node's process, where it is not the one that it says itself")
@@ -163,6 +165,8 @@ func parse(p Program, s scenario.Scenario, args []string) (*options, error) {
 	check(o.payload >= 16 && o.payload <= 64<<10, "payload: %d is not from 16 to 65536", o.payload)
 	check(o.atOnce >= 1, "at-once: %d is not above 0", o.atOnce)
 	check(o.self || len(o.serveFlags) == 0, "serve-flag: is for a node started by --self")
+	check(o.nodes >= 1 && o.nodes <= 9, "nodes: %d is not from 1 to 9", o.nodes)
+	check(o.nodes == 1 || o.self && !scenario.NeedsStandIns(s), "nodes: are started by --self, without stand-ins")
 	check(o.checkpoints > 0, "checkpoint-every: %v is not above 0", o.checkpoints)
 	errs = append(errs, s.Validate())
 	check(o.self || !scenario.NeedsStandIns(s), "stand-in: only a node started by --self takes them")
@@ -270,7 +274,7 @@ func (o *options) node(ctx context.Context, p Program, s scenario.Scenario) (*ta
 	if err := o.allowed(dir); err != nil {
 		return nil, err
 	}
-	cfg := target.SelfConfig{Binary: p.Binary, Dir: dir, CheckpointEvery: o.checkpoints, Extra: o.serveFlags}
+	cfg := target.SelfConfig{Binary: p.Binary, Dir: dir, CheckpointEvery: o.checkpoints, Extra: o.serveFlags, Nodes: o.nodes}
 	if scenario.NeedsStandIns(s) {
 		cfg.StandIns = []string{"bench", NodeCommand}
 		cfg.Extra = append([]string{"--hibernate-after=" + scenario.HibernateAfter.String()}, cfg.Extra...)

@@ -238,19 +238,22 @@ func (e *Engine) dial(i int) {
 	}
 	// RFC 6455, section 4.1. It is written once the connection stands.
 	e.packet = fmt.Appendf(e.packet[:0], "GET /v1/ws HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
-		"Sec-WebSocket-Key: %s\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: %s\r\n\r\n", e.setup.Target, e.key(), ws.NameProtobuf)
+		"Sec-WebSocket-Key: %s\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: %s\r\n\r\n", e.target(i), e.key(), ws.NameProtobuf)
 	e.loop.Write(c.id, e.packet, nil)
 }
 
 // attach dials for a connection.
 func (e *Engine) attach(i int) (poll.ID, error) {
 	k := i / perSource
-	fd, err := dial(e.setup.Target, [4]byte{127, e.setup.Subnet, byte(k / 250), byte(k%250 + 1)})
+	fd, err := dial(e.target(i), [4]byte{127, e.setup.Subnet, byte(k / 250), byte(k%250 + 1)})
 	if err != nil {
 		return 0, err
 	}
 	return e.loop.Attach(fd)
 }
+
+// target is the node that a connection is to: always the same one.
+func (e *Engine) target(i int) string { return e.setup.Targets[i%len(e.setup.Targets)] }
 
 func (e *Engine) key() string {
 	var b [16]byte

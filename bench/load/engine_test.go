@@ -32,7 +32,7 @@ func run(t *testing.T, n *fakeNode, users, each int) (ledger.Tally, Status, *Rep
 			t.Error(err)
 		}
 	}()
-	s := Setup{Target: n.address(), Run: ledger.Run{Start: 1 << 40, Tag: 7}, FirstFlow: 1000, Payload: 100, Subnet: 1, Probes: []string{"probe"}, ProbeEvery: time.Millisecond}
+	s := Setup{Targets: []string{n.address()}, Run: ledger.Run{Start: 1 << 40, Tag: 7}, FirstFlow: 1000, Payload: 100, Subnet: 1, Probes: []string{"probe"}, ProbeEvery: time.Millisecond}
 	for i := range users {
 		name := fmt.Sprintf("user%d", i)
 		s.Users = append(s.Users, User{name, []Device{{1, name}}})

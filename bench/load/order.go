@@ -10,8 +10,8 @@ import (
 
 // Setup is the world of an engine. It is given once.
 type Setup struct {
-	// Target is the node's address, host and port.
-	Target string `json:"target"`
+	// Targets are the nodes' addresses, host and port; devices take them in turn.
+	Targets []string `json:"targets"`
 	// Run and FirstFlow make ids: flow i of this engine is FirstFlow+i.
 	Run       ledger.Run `json:"run"`
 	FirstFlow uint32     `json:"firstFlow"`

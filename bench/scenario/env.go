@@ -121,7 +121,7 @@ func (e *Env) Build(ctx context.Context, c Carriage, groups ...Group) (*World, e
 	}
 	for i := range setups {
 		s := &setups[i]
-		s.Target, s.Run, s.Payload, s.AckEach, s.Seed = e.Node.Address, run, e.Payload, e.AckEach, e.Seed+uint64(i)
+		s.Targets, s.Run, s.Payload, s.AckEach, s.Seed = e.Node.Addresses(), run, e.Payload, e.AckEach, e.Seed+uint64(i)
 		s.Subnet = byte(1 + i)
 	}
 	last := &setups[len(setups)-1]

@@ -76,7 +76,7 @@ func (w *World) Measure(ctx context.Context, s Stretch) (report.Phase, error) {
 		return report.Phase{}, err
 	}
 	enough := func(m target.Metrics) bool {
-		return m[metricCheckpoints]-before.metrics[metricCheckpoints] >= float64(s.Checkpoints) ||
+		return m[metricCheckpoints]-before.metrics[metricCheckpoints] >= float64(s.Checkpoints*len(w.env.Node.Addresses())) ||
 			time.Since(before.at) >= s.Most
 	}
 	seen, err := w.watch(ctx, s.Name, s.During, enough)

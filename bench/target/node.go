@@ -29,6 +29,9 @@ type Node struct {
 	StandIns string
 	// Here says that About.PID is a process of this machine.
 	Here bool
+	// Others are the further nodes of the cluster that is measured. What Metrics
+	// and Process say is then of all together.
+	Others []*Node
 
 	own *own
 }
@@ -86,7 +89,7 @@ const (
 // runs here, as the node says otherwise; then nothing is known of its disk.
 func (n *Node) Process(m Metrics) (machine.Process, error) {
 	if n.Here {
-		return machine.ReadProcess(n.About.PID)
+		return n.processes()
 	}
 	return machine.Process{CPU: time.Duration(m[metricCPU] * float64(time.Second)), Resident: int64(m[metricResident])}, nil
 }
@@ -102,6 +105,8 @@ type SelfConfig struct {
 	// where empty.
 	StandIns []string
 	Extra    []string // flags of serve
+	// Nodes of the cluster; alone where not above 1.
+	Nodes int
 }
 
 // Self starts a node with an empty data directory of its own.
@@ -139,14 +144,30 @@ func Self(ctx context.Context, cfg SelfConfig) (*Node, error) {
 			"tokens of stand-ins: they show a pass of the node's instead, which is quicker made and checked")
 	}
 	n.Set = append(n.Set, cfg.Extra...)
-	if err := n.Start(ctx); err != nil {
-		return nil, errors.Join(err, n.Close())
-	}
-	n.About, err = n.Admin.About(ctx)
-	if err != nil {
+	if err := n.begin(ctx, cfg); err != nil {
 		return nil, errors.Join(err, n.Close())
 	}
 	return n, nil
+}
+
+// begin starts the node, and the others of its cluster.
+func (n *Node) begin(ctx context.Context, cfg SelfConfig) error {
+	gossip := ""
+	if cfg.Nodes > 1 {
+		var err error
+		if gossip, err = freeAddress(); err != nil {
+			return err
+		}
+		n.own.args = append(n.own.args, "--gossip", gossip)
+	}
+	err := n.Start(ctx)
+	if err != nil {
+		return err
+	}
+	if n.About, err = n.Admin.About(ctx); err != nil || cfg.Nodes < 2 {
+		return err
+	}
+	return n.grow(ctx, cfg, gossip)
 }
 
 func freeAddress() (string, error) {
@@ -242,6 +263,9 @@ func (n *Node) Close() error {
 		return nil
 	}
 	var errs []error
+	for _, other := range n.Others {
+		errs = append(errs, other.Close())
+	}
 	if n.own.process != nil {
 		_ = n.own.process.Process.Signal(os.Interrupt) // it may have ended
 		select {
