@@ -83,7 +83,7 @@ func (s *Set) maybeCheckpoint() {
 	}
 	c.logBytes, s.appliedSince = s.logBytes, false
 	marks := c.marks
-	s.running.Go(func() {
+	s.offload(func() {
 		start := s.config.Now()
 		err := writeCheckpoint(s.ctx, frozen, s.config.Log, marks)
 		s.written <- writeOutcome{s.config.Now().Sub(start), err}

@@ -90,6 +90,17 @@ type Frozen interface {
 	Hurry()
 }
 
+// Work is what does not run on the loop.
+type Work uint8
+
+// The kinds of work.
+const (
+	WorkSync Work = iota
+	WorkCheckpoint
+)
+
+func (w Work) String() string { return [...]string{"sync", "checkpoint"}[w] }
+
 // Defaults of a Config.
 const (
 	DefaultElectionTicks   = 10
@@ -138,6 +149,11 @@ type Config struct {
 	Bootstrap func(group uint32) (First, error)
 	// Now is the clock: of syncs and of checkpoints, Raft's is Tick.
 	Now func() time.Time
+	// Offload runs work that takes the disk's time, one sync and one checkpoint
+	// at once at most, and may run it before it returns or never. Nil: goroutines
+	// of the Set's own. It is for simulations, which have no goroutine and no
+	// real clock.
+	Offload func(work Work, run func())
 
 	ElectionTicks, HeartbeatTicks int
 

@@ -94,6 +94,12 @@ func (s *Set) commit() {
 	}
 	s.syncs++
 	s.out = true
+	if s.config.Offload != nil {
+		number := s.syncs
+		s.config.Offload(WorkSync, func() { s.sync(number) })
+		s.leave()
+		return
+	}
 	wait := s.average < s.config.SlowSync
 	if !wait {
 		s.left.Store(s.syncs)
@@ -117,6 +123,11 @@ func (s *Set) await() {
 		return
 	case <-s.timer.C:
 	}
+	s.leave()
+}
+
+// leave the sync that is out to come back by itself.
+func (s *Set) leave() {
 	s.left.Store(s.syncs)
 	select { // it may be back and not have seen that nobody waits
 	case r := <-s.synced:

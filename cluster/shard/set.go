@@ -92,8 +92,9 @@ func New(config Config) (*Set, error) {
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.checkpoint.last = s.config.Now()
 	s.timer = time.NewTimer(s.config.SyncWait)
-	s.running.Add(1)
-	go s.commitLoop()
+	if s.config.Offload == nil {
+		s.running.Go(s.commitLoop)
+	}
 	return s, nil
 }
 
@@ -236,15 +237,27 @@ func (s *Set) post() {
 
 // commitLoop is the committer: a sync may take for ever, and the loop may not.
 func (s *Set) commitLoop() {
-	defer s.running.Done()
 	for number := range s.requests {
-		start := s.config.Now()
-		err := s.config.Log.Sync()
-		s.synced <- syncResult{s.config.Now().Sub(start), err}
-		if s.left.Load() == number {
-			s.post()
-		}
+		s.sync(number)
 	}
+}
+
+func (s *Set) sync(number uint64) {
+	start := s.config.Now()
+	err := s.config.Log.Sync()
+	s.synced <- syncResult{s.config.Now().Sub(start), err}
+	if s.left.Load() == number {
+		s.post()
+	}
+}
+
+// offload the writing of a checkpoint.
+func (s *Set) offload(run func()) {
+	if s.config.Offload != nil {
+		s.config.Offload(WorkCheckpoint, run)
+		return
+	}
+	s.running.Go(run)
 }
 
 func wrapLog(op string, err error) error { return fmt.Errorf("%w: %s: %w", ErrLog, op, err) }

@@ -45,7 +45,9 @@ type Config struct {
 	Metrics *Metrics     // nil: not counted
 	Logger  *slog.Logger // nil: silent
 
-	spawn func(func()) // runs what prepares segments; tests run it in line
+	// Spawn runs what prepares segments. Nil: a goroutine; a simulation runs it
+	// in line.
+	Spawn func(func())
 }
 
 const (
@@ -66,8 +68,8 @@ func (c Config) withDefaults() Config {
 	if c.Metrics == nil {
 		c.Metrics = NewMetrics(nil)
 	}
-	if c.spawn == nil {
-		c.spawn = func(f func()) { go f() }
+	if c.Spawn == nil {
+		c.Spawn = func(f func()) { go f() }
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

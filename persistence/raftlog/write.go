@@ -97,7 +97,7 @@ func (l *Log) prepare(seq uint32) {
 	sp := &spare{done: make(chan struct{})}
 	l.spare = sp
 	produce := l.maker(seq)
-	l.cfg.spawn(func() {
+	l.cfg.Spawn(func() {
 		defer close(sp.done)
 		sp.segment, sp.err = produce()
 		if sp.err != nil {
