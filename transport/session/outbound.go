@@ -96,19 +96,23 @@ func (g *Gateway) Lost(conn uint64, user string) {
 // Left is Lost for everything that sessions had with the users that lived
 // says yes to. Watches of theirs are begun again where their new leader is.
 func (g *Gateway) Left(lived func(user string) bool) {
-	for _, s := range g.sessions {
+	type gone struct {
+		conn uint64
+		user string
+	}
+	var lost []gone // in an order that repeats; those that sleep wake to hear of it
+	for _, s := range g.awake {
 		if s.user != "" && lived(s.user) {
-			g.Lost(s.conn, s.user)
+			lost = append(lost, gone{s.conn, s.user})
 		}
 	}
-	lost := map[uint64]string{} // they wake to hear of it
 	for r := range g.sleepers.each() {
 		if user := g.sleepers.user(r); lived(user) {
-			lost[r.conn] = user
+			lost = append(lost, gone{r.conn, user})
 		}
 	}
-	for conn, user := range lost {
-		g.Lost(conn, user)
+	for _, l := range lost {
+		g.Lost(l.conn, l.user)
 	}
 }
 
@@ -142,6 +146,9 @@ func (g *Gateway) attached(s *session, m *nodepb.Attached) {
 		return
 	}
 	s.state, s.number = attached, m.GetSession()
+	// What an earlier session of the device was delivered is no later than this,
+	// and the clocks of other shards may be behind.
+	s.after = max(s.after, m.GetTime())
 	s.written, s.cursor, s.backlog, s.others = max(s.written, m.GetCursor()), m.GetCursor(), m.GetLastSeq(), m.GetOthers()
 	g.write(s, &clientpb.ServerFrame{Ref: s.ref, Body: &clientpb.ServerFrame_Welcome{Welcome: &clientpb.Welcome{
 		User: s.user, Device: s.device, Session: strconv.FormatUint(s.number, 10), Heartbeat: durationpb.New(s.heartbeat),
