@@ -39,6 +39,9 @@ func NewSystem() *System {
 func oneBucket(all *actor.SliceMap) {
 	first := all.LocalPIDs[0]
 	for _, bucket := range all.LocalPIDs[1:] {
+		if bucket.IsEmpty() {
+			continue // Items starts a goroutine for each of its maps
+		}
 		for id, process := range bucket.Items() {
 			first.Set(id, process)
 		}
