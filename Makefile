@@ -20,6 +20,7 @@ GENERATORS := $(TOOLS)/buf-$(BUF_VERSION)-$(PROTOC_GEN_GO_VERSION)-$(VTPROTO_VER
 BENCHSTAT := $(TOOLS)/benchstat-$(BENCHSTAT_VERSION)
 
 FUZZTIME ?= 10000x
+SEEDS    ?= 500
 BASE     ?= HEAD
 COUNT    ?= 6
 BENCH    ?= .
@@ -77,6 +78,10 @@ docs: ## write docs/configuration.md from the table of settings
 .PHONY: fuzz-short
 fuzz-short: ## every fuzzer for a moment (FUZZTIME=10000x)
 	.ci/fuzz $(FUZZTIME)
+
+.PHONY: simulate
+simulate: ## a simulated cluster, faults and all, from SEEDS=500 seeds
+	.ci/simulate $(SEEDS)
 
 .PHONY: mutants
 mutants: ## prove that the bugs put in on purpose are caught

@@ -7,3 +7,4 @@ package host
 //   - mutant_lostdeliver: every seventh entry pushed to a session
 //     is lost between the actor and the socket.
 //   - mutant_applyreads: replay skips what the store seems to have already.
+//   - mutant_anyterm: a batch is applied in an entry of any term.

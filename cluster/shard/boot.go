@@ -153,6 +153,10 @@ func openAt(s *Set, id uint32, cp Checkpoint) (g *Group, err error) {
 			g, err = nil, fmt.Errorf("shard: group %d: open: %v", id, r)
 		}
 	}()
+	reads := raft.ReadOnlySafe
+	if mutantLeaseRead {
+		reads = raft.ReadOnlyLeaseBased
+	}
 	node, err := raft.NewRawNode(&raft.Config{
 		ID:                        held.id,
 		ElectionTick:              c.ElectionTicks,
@@ -164,7 +168,7 @@ func openAt(s *Set, id uint32, cp Checkpoint) (g *Group, err error) {
 		MaxInflightMsgs:           maxInflight,
 		CheckQuorum:               true,
 		PreVote:                   true,
-		ReadOnlyOption:            raft.ReadOnlySafe,
+		ReadOnlyOption:            reads,
 		DisableProposalForwarding: true,
 		StepDownOnRemoval:         true,
 		Logger:                    raftLogger{c.Logger.With("group", id)},

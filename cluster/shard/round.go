@@ -158,6 +158,9 @@ func (s *Set) finish() {
 	}
 	for i := range s.batch {
 		rd := &s.batch[i]
+		if g := rd.group; mutantEarlyCommit && g.proposal.stage == proposed && g.proposal.index != 0 {
+			g.machine.Committed(g.endProposal())
+		}
 		if err := rd.group.apply(&rd.Ready); err != nil {
 			s.fail(err)
 			return

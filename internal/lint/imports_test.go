@@ -26,6 +26,7 @@ var directions = []direction{
 	{"persistence", []string{"proto", "internal"}, "a store knows nothing of who asks"},
 	{"client", []string{"proto"}, "what strangers import must not pull in a server"},
 	{"bench", []string{"client", "proto", "internal", "transport/poll", "transport/ws"}, "a load generator measures the server from outside"},
+	{"e2e/sim", []string{"..."}, "a simulation wires what cmd wires, without sockets and processes"},
 	{"e2e", nil, "end-to-end tests see what a stranger sees"},
 	{"examples", nil, "examples are clients without any code of ours"},
 }
@@ -53,7 +54,7 @@ var confined = []struct {
 	{"github.com/asynkron/protoactor-go", nil, "its cluster and remote packages may activate an actor twice and lose batches: docs/adr/0004-no-protoactor-cluster-remote.md"},
 	{"github.com/hashicorp/memberlist", []string{"cluster/membership"}, "gossip only discovers and suspects; nothing else may believe it"},
 	{"google.golang.org/grpc", []string{"cluster/peer"}, "peer links own acknowledgement and identity; nobody else opens a stream"},
-	{"go.etcd.io/raft/v3", []string{"cluster/shard", "persistence/raftlog", "cmd/rookery/node"}, "Raft's types stop at the group and its log, which cmd joins: a Machine gets bytes"},
+	{"go.etcd.io/raft/v3", []string{"cluster/shard", "persistence/raftlog", "cmd/rookery/node", "e2e/sim"}, "Raft's types stop at the group and its log, which cmd joins: a Machine gets bytes"},
 	{"github.com/dgraph-io/badger/v4", []string{"persistence/store"}, "who reads Badger directly decides from a state that may be partly ahead"},
 	{"github.com/tidwall/btree", []string{"persistence"}, "it is the store's overlay"},
 	{"github.com/gobwas/ws", []string{"transport/ws"}, "frames are parsed in one place, by one set of limits"},

@@ -221,7 +221,7 @@ func (g *Gateway) push(s *session, m *nodepb.Push) {
 	case m.GetSession() != s.number || s.stream != live || e.GetSeq() <= s.written:
 		// Not live: the page that is under way, or the next one, has it.
 		return
-	case m.GetPrevious() != s.written:
+	case m.GetPrevious() != s.written && !mutantIgnoreGap:
 		g.metrics.Gaps.Inc()
 		g.pull(s)
 	case g.conns.Pending(s.conn)+len(s.out) > g.cfg.HighWater:

@@ -1,0 +1,5 @@
+//go:build !mutant_anyterm
+
+package host
+
+const mutantAnyTerm = false

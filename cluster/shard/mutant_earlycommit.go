@@ -1,0 +1,5 @@
+//go:build mutant_earlycommit
+
+package shard
+
+const mutantEarlyCommit = true

@@ -1,0 +1,5 @@
+//go:build mutant_leaseread
+
+package shard
+
+const mutantLeaseRead = true

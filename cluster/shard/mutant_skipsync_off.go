@@ -1,0 +1,5 @@
+//go:build !mutant_skipsync
+
+package shard
+
+const mutantSkipSync = false

@@ -1,0 +1,123 @@
+package sim
+
+import (
+	"os"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"testing"
+	"testing/cryptotest"
+	"time"
+)
+
+// number from the environment.
+func number(t *testing.T, name string, otherwise uint64) uint64 {
+	t.Helper()
+	text := os.Getenv(name)
+	if text == "" {
+		return otherwise
+	}
+	n, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return n
+}
+
+// simulate runs a seed.
+func simulate(t *testing.T, seed uint64) (w *world) {
+	t.Helper()
+	cryptotest.SetGlobalRandom(t, seed)
+	w = newWorld(seed, os.Getenv("SIM_TRACE") == "all")
+	defer func() {
+		if r := recover(); r != nil {
+			w.fault("panic: %v\n%s", r, debug.Stack())
+		}
+	}()
+	w.run()
+	return w
+}
+
+// report a failure as somebody wants to read it.
+func (w *world) report(t *testing.T) {
+	t.Helper()
+	for i, err := range w.faults {
+		if i == 5 {
+			break
+		}
+		t.Errorf("seed %d: %v", w.seed, err)
+	}
+	var text strings.Builder
+	w.trace.write(&text, w.shape.nodes)
+	t.Logf("seed %d: %d nodes, %d shards on %v, %d devices\n%s\nlast events:\n%s",
+		w.seed, w.shape.nodes, w.shape.shards, w.places, len(w.devices), strings.Join(w.script, "\n"), text.String())
+	t.Logf("again: SIM_SEED=%d go test ./e2e/sim -run TestSeeds", w.seed)
+}
+
+// few seeds are part of every test run; make simulate has more.
+const few = 12
+
+// TestSeeds runs seeds from SIM_FROM on, SIM_SEEDS of them, or SIM_SEED alone.
+func TestSeeds(t *testing.T) {
+	from, count := number(t, "SIM_FROM", 1), number(t, "SIM_SEEDS", few)
+	if seed := number(t, "SIM_SEED", 0); seed != 0 {
+		from, count = seed, 1
+	}
+	debug.SetGCPercent(400) // most of a run is young
+	var all stats
+	began := time.Now()
+	for seed := from; seed < from+count; seed++ {
+		w := simulate(t, seed)
+		all.add(w.stats)
+		if len(w.faults) > 0 {
+			w.report(t)
+			return
+		}
+	}
+	if idle := all.idle(); count >= few && idle {
+		t.Errorf("some kind of fault, or of work, never came: %+v", all)
+	}
+	t.Logf("%d seeds in %v: %+v", count, elapsed(began), all)
+}
+
+func (s *stats) add(o stats) {
+	s.steps += o.steps
+	s.sents += o.sents
+	s.delivers += o.delivers
+	s.refusals += o.refusals
+	s.crashes += o.crashes
+	s.pauses += o.pauses
+	s.cuts += o.cuts
+	s.leaders += o.leaders
+	s.reads += o.reads
+	s.syncs += o.syncs
+	s.checkpoints += o.checkpoints
+	s.drops += o.drops
+	s.ghosts += o.ghosts
+	s.gaps += o.gaps
+	s.displaced += o.displaced
+}
+
+// idle says whether something never happened.
+func (s *stats) idle() bool {
+	return min(s.sents, s.delivers, s.refusals, s.crashes, s.pauses, s.cuts, s.leaders, s.reads, s.syncs, s.checkpoints, s.drops, s.ghosts, s.gaps) == 0
+}
+
+// What a seed does it does again, to the last event: or a failure could not be
+// looked into.
+func TestReplay(t *testing.T) {
+	t.Setenv("SIM_TRACE", "all")
+	from := number(t, "SIM_FROM", 1)
+	for seed := from; seed < from+3; seed++ {
+		one, two := simulate(t, seed).trace, simulate(t, seed).trace
+		if one.sum == two.sum && one.count == two.count {
+			continue
+		}
+		for i := range min(one.count, two.count) {
+			if a, b := one.every[i].text(), two.every[i].text(); a != b {
+				t.Fatalf("seed %d, event %d: first %s, then %s", seed, i, a, b)
+			}
+		}
+		t.Fatalf("seed %d: %d events, then %d", seed, one.count, two.count)
+	}
+}

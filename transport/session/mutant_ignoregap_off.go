@@ -1,0 +1,5 @@
+//go:build !mutant_ignoregap
+
+package session
+
+const mutantIgnoreGap = false
