@@ -14,6 +14,8 @@ type Orders struct {
 	Attack string        `json:"attack"`
 	Field  Field         `json:"field"`
 	During time.Duration `json:"during"`
+	// Cores is how much of the processors the attack called Control takes.
+	Cores float64 `json:"cores,omitempty"`
 }
 
 // Report is what it says when it has ended.
@@ -53,6 +55,9 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer) error {
 		return fmt.Errorf("hostile: orders: %w", err)
 	}
 	a, ok := Find(o.Attack)
+	if o.Attack == Control {
+		a, ok = control(o.Cores), true
+	}
 	if !ok {
 		return fmt.Errorf("hostile: there is no attack %q", o.Attack)
 	}

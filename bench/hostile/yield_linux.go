@@ -5,15 +5,19 @@ import (
 	"fmt"
 	"os"
 	"strconv"
-	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
-// yieldProcessor makes every thread of the process as nice as can be: to the
-// kernel each has a niceness of its own, and PRIO_PROCESS means one thread.
-// Those that come later have that of the thread which makes them, so it goes
-// on until it meets no thread that is not nice.
+// schedIdle is SCHED_IDLE of sched(7): whoever else wants the processor has it
+// at once. A thread that is only nice keeps it until its slice is over, which is
+// milliseconds, and those would be counted as the node's.
+const schedIdle = 5
+
+// yieldProcessor has every thread of the process run where no other wants to.
+// To the kernel each has a policy of its own. Those that come later have that of
+// the thread which makes them, so it goes on until it meets none that is another.
 func yieldProcessor() error {
-	const nicest = 19
 	for changed := true; changed; {
 		changed = false
 		tasks, err := os.ReadDir("/proc/self/task")
@@ -25,11 +29,11 @@ func yieldProcessor() error {
 			if err != nil {
 				return fmt.Errorf("hostile: thread: %w", err)
 			}
-			kernel, err := syscall.Getpriority(syscall.PRIO_PROCESS, id)
-			if err == nil && 20-kernel != nicest { // the system call has it the other way round
-				err, changed = syscall.Setpriority(syscall.PRIO_PROCESS, id, nicest), true
+			now, err := unix.SchedGetAttr(id, 0)
+			if err == nil && now.Policy != schedIdle {
+				err, changed = unix.SchedSetAttr(id, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: schedIdle}, 0), true
 			}
-			if err != nil && !errors.Is(err, syscall.ESRCH) { // it ended meanwhile
+			if err != nil && !errors.Is(err, unix.ESRCH) { // it ended meanwhile
 				return fmt.Errorf("hostile: yield the processor: %w", err)
 			}
 		}

@@ -5,13 +5,14 @@ import (
 	"os/exec"
 	"runtime"
 	"strconv"
-	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // An attacker that yields with one thread only takes the processor from those
-// whose slowness is measured. The niceness of a thread cannot be taken back, so
-// a process of its own is asked.
+// whose slowness is measured. The test itself is not to yield, so a process of
+// its own is asked.
 func TestAttackerYieldsWithAllThreads(t *testing.T) {
 	const inside = "ROOKERY_TEST_YIELD"
 	if os.Getenv(inside) == "" {
@@ -42,8 +43,8 @@ func TestAttackerYieldsWithAllThreads(t *testing.T) {
 	}
 	for _, task := range tasks {
 		id, _ := strconv.Atoi(task.Name())
-		if kernel, err := syscall.Getpriority(syscall.PRIO_PROCESS, id); err != nil || kernel != 1 {
-			t.Errorf("thread %d is nice by %d, %v", id, 20-kernel, err)
+		if a, err := unix.SchedGetAttr(id, 0); err != nil || a.Policy != schedIdle {
+			t.Errorf("thread %d: %+v, %v", id, a, err)
 		}
 	}
 }

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/rookery-im/rookery/bench/hostile"
-	"github.com/rookery-im/rookery/bench/load"
 	"github.com/rookery-im/rookery/bench/report"
 	"github.com/rookery-im/rookery/bench/target"
 )
@@ -23,13 +22,11 @@ type Hostile struct {
 	Rate      float64
 	Warm      time.Duration
 	During    time.Duration
+	Rounds    int
 	Attacks   string
 	Attackers int
 	Conns     int
 }
-
-// SlowedMost is how much slower an attack may make the others.
-const SlowedMost = 1.2
 
 // attackSubnet is the second byte of the attackers' addresses, which no worker has.
 const attackSubnet = 200
@@ -39,7 +36,7 @@ func (*Hostile) Name() string { return "hostile" }
 
 // Doc of the scenario.
 func (*Hostile) Doc() string {
-	return "users in pairs at a steady pace, without and with each attack: how much slower they are (run it with --serve-flag --rate-sends=128/1024)"
+	return "users in pairs at a steady pace, without an attack, with it, and with a control that takes the same processor time: how much slower the node makes them (run it with --serve-flag --rate-sends=128/1024 --serve-flag --registration=open)"
 }
 
 // Flags of the scenario.
@@ -48,6 +45,7 @@ func (h *Hostile) Flags(fs *flag.FlagSet) {
 	fs.Float64Var(&h.Rate, "rate", 1000, "messages a second, of all together")
 	fs.DurationVar(&h.Warm, "warm", time.Second, "warm-up before each phase, not counted")
 	fs.DurationVar(&h.During, "during", 6*time.Second, "how long each phase is measured")
+	fs.IntVar(&h.Rounds, "rounds", 3, "how often each attack is measured; the medians are compared")
 	fs.StringVar(&h.Attacks, "attack", "half-open,slow-body,slow-payload,tiny-fragments,frame-flood,logins", "attacks, with commas between them, or all")
 	fs.IntVar(&h.Attackers, "attackers", 64, "accounts of the attackers")
 	fs.IntVar(&h.Conns, "conns", 2000, "connections of an attack that only holds them")
@@ -59,6 +57,7 @@ func (h *Hostile) Validate() error {
 	f.even("users", h.Users)
 	f.check(h.Rate > 0, "rate: %g is not above 0", h.Rate)
 	f.check(h.During > 0 && h.Warm >= 0, "during, warm: %v, %v", h.During, h.Warm)
+	f.check(h.Rounds > 0, "rounds: %d is not above 0", h.Rounds)
 	f.check(h.Attackers > 0 && h.Conns > 0, "attackers, conns: %d, %d are not above 0", h.Attackers, h.Conns)
 	for _, name := range h.attacks() {
 		_, ok := hostile.Find(name)
@@ -119,39 +118,34 @@ func (h *Hostile) field(ctx context.Context, env *Env) (hostile.Field, error) {
 	return f, nil
 }
 
-// compare measures without an attack and with it, one right after the other.
+// compare measures an attack, as often as asked.
 func (h *Hostile) compare(ctx context.Context, env *Env, w *World, r *report.Result, name string, field hostile.Field) error {
-	stretch := Stretch{Name: "before " + name, Drive: load.Drive{Rate: h.Rate}, Warm: h.Warm, During: h.During}
-	without, err := w.Measure(ctx, stretch)
-	if err != nil {
-		return err
+	o := ordeal{name: name}
+	for range h.Rounds {
+		if err := o.round(ctx, h, env, w, field); err != nil {
+			return err
+		}
 	}
-	ended, err := env.attack(ctx, hostile.Orders{Attack: name, Field: field, During: h.Warm + h.During})
-	if err != nil {
-		return err
+	for i := range o.with {
+		r.Phases = append(r.Phases, o.without[i], o.with[i], o.control[i])
 	}
-	stretch.Name = name
-	with, err := w.Measure(ctx, stretch)
-	said, failed := ended()
-	if err = errors.Join(err, failed); err != nil {
-		return err
-	}
-	with.Overload = true // who attacks takes the generator's processor as well
-	r.Phases = append(r.Phases, without, with)
-	a, b := without.DeliverMs, with.DeliverMs
-	if a == nil || b == nil || a.P50 == 0 || a.P99 == 0 {
-		r.Note("%s: too little was delivered to compare", name)
-		return nil
-	}
-	p50, p99 := b.P50/a.P50, b.P99/a.P99
+	_, p99 := o.slowed()
 	r.P99Ratio = max(r.P99Ratio, p99)
-	verdict := "within"
-	if p50 > SlowedMost || p99 > SlowedMost {
-		verdict = "NOT within"
-	}
-	r.Note("%s: delivered at p50 %.2f and p99 %.2f ms, without it %.2f and %.2f: x%.2f and x%.2f, %s 20 %%; %.0f of %.0f messages a second; the attacker used %.2f cores: %s",
-		name, b.P50, b.P99, a.P50, a.P99, p50, p99, verdict, with.Rate, h.Rate, said.CPU.Seconds()/(h.Warm+h.During).Seconds(), said.Score)
+	r.Note("%s", &o)
+	env.Say("%s", &o)
 	return nil
+}
+
+// beside measures a stretch while an attacker does as it is told.
+func (e *Env) beside(ctx context.Context, w *World, s Stretch, o hostile.Orders) (report.Phase, hostile.Report, error) {
+	ended, err := e.attack(ctx, o)
+	if err != nil {
+		return report.Phase{}, hostile.Report{}, err
+	}
+	p, err := w.Measure(ctx, s)
+	said, failed := ended()
+	p.Overload = true // who attacks takes the generator's processor as well
+	return p, said, errors.Join(err, failed)
 }
 
 // attack starts an attacker in a process of its own; ended waits for its report.
