@@ -29,13 +29,18 @@ const share = 16 << 10
 // turnCost is what a turn takes of a round, beside the bytes that are read.
 const turnCost = 1 << 10
 
+// glance is for how long the busy are read before it is looked whether somebody
+// quiet has said something. A round of theirs may last twenty times as long, and
+// would be what everybody else feels of them.
+const glance = 500 * time.Microsecond
+
 // What is read of a connection is counted against it until it would have come
-// at a modest pace, that of a person: until then it is busy, after that quiet
+// at a modest pace, that of a person who talks a lot: until then it is busy, after that quiet
 // again. What a quiet one sends comes first, see Loop.serve. It is not told by
 // the time since its last word: in a node that is behind nobody says much.
 const (
 	paceTick  = 16 * time.Millisecond
-	paceBytes = 8   // a tick: 512 bytes a second
+	paceBytes = 64  // a tick: 4 KiB a second
 	paceMax   = 256 // ticks that count at most: four seconds
 	pacedNew  = 64  // ticks; who has just come is not quiet
 )
@@ -203,6 +208,17 @@ func (l *Loop) get(id ID) *slot {
 // negative), and reads for at most Config.Round what has come. It returns early
 // when woken, or when something is left to be flushed or to be read.
 func (l *Loop) Wait(timeout time.Duration) error {
+	if err := l.hear(timeout); err != nil {
+		return err
+	}
+	if l.trunk != nil {
+		l.unhold()
+	}
+	return l.serve()
+}
+
+// hear waits for events, and lists who has something to read.
+func (l *Loop) hear(timeout time.Duration) error {
 	n, err := l.wait(timeout)
 	if err != nil {
 		return err
@@ -226,34 +242,56 @@ func (l *Loop) Wait(timeout time.Duration) error {
 			l.event(id, s, ev.Events)
 		}
 	}
-	if l.trunk != nil {
-		l.unhold()
-	}
-	l.serve()
 	return nil
 }
 
 // serve reads for a round, one share of each connection in turn. Those that
 // were quiet come first, for half of the round: so what somebody says now and
 // then does not wait behind everything that the busy ones have sent (the new
-// and old flows of FQ-CoDel, RFC 8290, 4.1).
-func (l *Loop) serve() {
+// and old flows of FQ-CoDel, RFC 8290, 4.1). Nor is it kept waiting once it was
+// read, or when it comes while the busy are: they have a glance of the round
+// then, and go on in the next.
+func (l *Loop) serve() error {
 	if l.calm.len()+l.busy.len() == 0 {
-		return
+		return nil
 	}
 	begin := l.clock()
+	end, quiet := begin.Add(l.round), l.calm.len() > 0
 	l.left = l.roundBytes
 	l.serveOf(&l.calm, l.left/2, begin.Add(l.round/2))
-	l.serveOf(&l.busy, 0, begin.Add(l.round))
-	if l.left > 0 && l.clock().Before(begin.Add(l.round)) {
-		l.serveOf(&l.calm, 0, begin.Add(l.round))
+	for l.busy.len() > 0 && l.left > 0 {
+		now := l.clock()
+		l.serveOf(&l.busy, 0, sooner(now.Add(glance), end))
+		if quiet || !l.clock().Before(end) {
+			break
+		}
+		if l.busy.len() > 0 {
+			if err := l.hear(0); err != nil {
+				return err
+			}
+		}
+		if l.calm.len() > 0 {
+			return nil // the next round begins with them, at once
+		}
 	}
+	if l.left > 0 && l.clock().Before(end) {
+		l.serveOf(&l.calm, 0, end)
+	}
+	return nil
+}
+
+func sooner(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // serveOf reads the connections of a list until it is empty, no more than so
 // much is left of the round, or the time is over; one of them in any case, so
 // that each list goes on.
 func (l *Loop) serveOf(t *turns, leave int, until time.Time) {
+	now := l.clock()
 	for t.len() > 0 {
 		id := t.pop()
 		s := l.get(id)
@@ -264,7 +302,7 @@ func (l *Loop) serveOf(t *turns, leave int, until time.Time) {
 		if s.flags&(paused|finished) != 0 {
 			continue // the kernel tells of it again when it is resumed
 		}
-		now, read := l.clock(), l.stats.Read
+		read := l.stats.Read
 		more := l.receive(id, s)
 		bytes := int(l.stats.Read - read) //nolint:gosec // a share
 		if s = l.get(id); s != nil {
@@ -275,7 +313,7 @@ func (l *Loop) serveOf(t *turns, leave int, until time.Time) {
 			l.busy.push(id)
 		}
 		l.left -= turnCost + bytes
-		if l.left <= leave || !now.Before(until) {
+		if now = l.clock(); l.left <= leave || !now.Before(until) {
 			return
 		}
 	}

@@ -115,14 +115,14 @@ func TestQuietComeFirst(t *testing.T) {
 	}
 	sleep(10 * time.Second)
 	for _, peer := range busy {
-		say(t, peer, strings.Repeat("x", 1<<10))
+		say(t, peer, strings.Repeat("x", 8<<10))
 	}
 	for range 20 {
 		wait(t, l)
 	}
 	for round := range 5 {
 		for _, peer := range busy {
-			say(t, peer, strings.Repeat("x", 1<<10))
+			say(t, peer, strings.Repeat("x", 8<<10))
 		}
 		ping(round)
 		for range 20 {
@@ -141,8 +141,8 @@ func TestPace(t *testing.T) {
 	}{
 		"at once":                    {1, 0, false},
 		"a ping, a moment later":     {40, 7, true},
-		"a message, half a second":   {400, second / 2, false},
-		"a message, a second":        {400, second, true},
+		"a message, half a second":   {3200, second / 2, false},
+		"a message, a second":        {3200, second, true},
 		"a megabyte, four seconds":   {1 << 20, paceMax, true},
 		"a megabyte, nearly":         {1 << 20, paceMax - 1, false},
 		"half of the ticks later":    {1 << 20, 1 << 15, true},
@@ -157,6 +157,42 @@ func TestPace(t *testing.T) {
 				t.Errorf("%s, at %d: quiet is %v", name, now, !c.quiet)
 			}
 		}
+	}
+}
+
+// What somebody quiet says while the busy are read, or in the same round, does
+// not wait until these have had all of it.
+func TestQuietEndTheRoundOfTheBusy(t *testing.T) {
+	l, w, order, sleep := slowLoop(t) // of 4 ms, in which each read takes one
+	quiet, quietPeer := pair(t, l)
+	busy := map[ID]bool{}
+	var peers []int
+	for range 8 {
+		id, peer := pair(t, l)
+		busy[id] = true
+		peers = append(peers, peer)
+	}
+	sleep(10 * time.Second)
+	for _, peer := range peers {
+		say(t, peer, strings.Repeat("x", 4*share))
+	}
+	for range 4 { // none of them is quiet any more
+		wait(t, l)
+	}
+	read := w.onData
+	w.onData = func(id ID) {
+		if read(id); len(*order) == 1 {
+			say(t, quietPeer, "ping")
+		}
+	}
+	*order = nil
+	wait(t, l)
+	if len(*order) != 1 || !busy[(*order)[0]] {
+		t.Errorf("read were %v, before the quiet %v", *order, quiet)
+	}
+	wait(t, l)
+	if len(*order) != 3 || (*order)[1] != quiet || !busy[(*order)[2]] {
+		t.Errorf("then %v: not the quiet %v and one busy", (*order)[1:], quiet)
 	}
 }
 
