@@ -13,9 +13,11 @@ import (
 // care may ask for it without an end. So past the burst that the rates allow a
 // session is not read from until it has made up for it.
 const (
-	frameEffort  = 4 << 10  // bytes that a frame counts as, however small
+	frameEffort  = 512      // bytes that a frame counts as, however small
+	sendEffort   = 8 << 10  // bytes of each send that its rate allows for, in the long run
 	brokenEffort = 32       // times what a message with a broken frame counts
 	faultEffort  = 16 << 10 // bytes that an answer which is an error counts as
+	watchEffort  = 8 << 10  // bytes that a user counts as who begins or ends to be watched: an actor is asked
 )
 
 // effort is a bucket that may be overdrawn.
@@ -24,10 +26,11 @@ type effort struct {
 	at    time.Time
 }
 
-// bounds of effort: bytes a second, and the burst. What the rates of frames and
-// of sends allow passes.
+// bounds of effort: bytes a second, and the burst. What the rates of frames
+// allow passes, and what that of sends does where they are of a common size: a
+// megabyte a second with the defaults, and four at once.
 func (l Limits) effort() (perSecond, burst float64) {
-	perSecond = max(l.Frames.PerSecond*frameEffort, l.Sends.PerSecond*limits.Payload)
+	perSecond = max(l.Frames.PerSecond*frameEffort, l.Sends.PerSecond*sendEffort)
 	return perSecond, max(float64(l.Frames.Burst)*frameEffort, limits.Message)
 }
 

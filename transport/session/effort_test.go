@@ -78,6 +78,40 @@ func TestRefusedFramesCountMore(t *testing.T) {
 	}
 }
 
+// Each user who begins or ends to be watched is an actor that is asked.
+func TestWatchIsWork(t *testing.T) {
+	s := newScene(t, nil)
+	s.attach()
+	rounds := 0
+	for ; s.count("pause") == 0; rounds++ {
+		if rounds > 16 {
+			t.Fatal("thousands of actors are asked in a row")
+		}
+		var users []string
+		for i := range 64 {
+			users = append(users, fmt.Sprintf("%q", fmt.Sprintf("u%d-%d", rounds, i)))
+		}
+		s.say(`{"watch":{"users":[` + strings.Join(users, ",") + `]}}`)
+	}
+	if rounds < 4 {
+		t.Errorf("it rests after %d lists of 64", rounds)
+	}
+}
+
+// Messages of the largest size are not read as fast as they come.
+func TestLargeMessagesRest(t *testing.T) {
+	s := newScene(t, nil)
+	s.attach()
+	signal := `{"signalTo":{"to":{"user":"bob"},"bytes":"` + strings.Repeat("A", 8<<10) + "\"}}\n"
+	messages := 0
+	for ; s.count("pause") == 0; messages++ {
+		if messages > 32 {
+			t.Fatal("megabytes are read in a row")
+		}
+		s.say(strings.Repeat(signal, 32))
+	}
+}
+
 // What rests and is held stays unread until both are over.
 func TestRestAndHold(t *testing.T) {
 	s := newScene(t, func(c *Config) { c.Limits.InFlight = 1; c.Limits.Frames = Rate{10, 100} })

@@ -234,6 +234,7 @@ func (g *Gateway) watch(s *session, ref uint32, m *clientpb.Watch) {
 	}
 	old := s.busy.watched
 	s.busy.watched = want
+	s.busy.effort.level += float64((len(old) + len(want)) * watchEffort) // judged with the message, see charge
 	for user := range old {
 		if _, ok := want[user]; !ok {
 			g.tell(user, &nodepb.Unwatch{Origin: s.origin()})
