@@ -70,7 +70,7 @@ type fuzz struct {
 func newFuzz(t *testing.T) *fuzz {
 	t.Helper()
 	w := &walk{t: t, witness: witness(t)}
-	w.server = startServer(t, "--rate-login", "1000000/1000000", "--rate-requests", "1000000/1000000")
+	w.server = startServer(t, "--rate-login", "1000000/1000000", "--fruitless-per-address", "1000000", "--rate-requests", "1000000/1000000")
 	w.enter()
 	f := &fuzz{t: t, server: w.server, walk: w, spec: w.witness.Spec, alice: w.alice, bob: w.bob}
 	// An answer comes within 5 s; a busy machine needs one more.

@@ -97,9 +97,11 @@ const (
 	LobbyPerAddress = 1024      // the same of one address
 	Bodies          = 64 << 20  // bytes of bodies, read or being read, of all requests together; the oldest lose
 	Handshakes      = 256       // opening handshakes of one address at once
-	Fruitless       = 256       // connections of one address that came to nothing, before it has to wait; 8 a second are forgiven
+	Fruitless       = 256       // connections and requests of one address that came to nothing, before it has to wait; 8 a second are forgiven
+	Newcomers       = 500       // connections taken a second while people talk
+	Talk            = 40        // messages a second that are called so, of those who have been here for a while
 	Regrets         = 65_536    // addresses of which those are counted
-	HeldRefusals    = 512       // handshakes whose refusal is held back, see FruitlessWait
+	HeldRefusals    = 512       // handshakes whose refusal is held back, and requests that are, see FruitlessWait
 	Arrivals        = 1 << 20   // devices of which it is known when they connected; the oldest lose their count
 )
 
@@ -113,7 +115,7 @@ const (
 	AnswerTimeout    = 5 * time.Second
 	TurnedAwayMin    = time.Second     // from a refused hello to the end of its connection
 	TurnedAwayMax    = 5 * time.Second // below HelloTimeout
-	FruitlessWait    = time.Second     // for which a refusal is held back
+	FruitlessWait    = time.Second     // for which one is held back
 	HeartbeatMin     = 10 * time.Second
 	HeartbeatDefault = 30 * time.Second
 	HeartbeatMax     = 10 * time.Minute

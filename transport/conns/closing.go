@@ -61,7 +61,7 @@ func (c *Conns) leave(id ID, r *record, f farewell) {
 
 func (c *Conns) becomeClosing(id ID, r *record, f farewell) {
 	r.state = closing
-	r.slow = never
+	r.slow, r.heartbeat = never, 0
 	r.end = c.now.after(c.cfg.Linger)
 	c.lookAt(id, r.end)
 	c.guests.leave(r.guest)

@@ -45,7 +45,8 @@ type Config struct {
 	Conns           int // in all; 0: no bound of our own
 	Unauthenticated int // of one address (of one /64 in IPv6)
 	Handshakes      int // of one address, at once
-	Fruitless       int // of one address, that came to nothing within half a minute
+	Fruitless       int // of one address, that came to nothing within half a minute; requests as well
+	Newcomers       int // a second, while people talk
 	Inbox           int // calls posted and not yet run
 
 	// How.
@@ -78,6 +79,7 @@ func (c Config) withDefaults() Config {
 		{&c.Unauthenticated, limits.Unauthenticated},
 		{&c.Handshakes, limits.Handshakes},
 		{&c.Fruitless, limits.Fruitless},
+		{&c.Newcomers, limits.Newcomers},
 		{&c.Inbox, limits.LoopInbox},
 	}
 	for _, d := range ints {
@@ -136,6 +138,7 @@ func (c Config) Validate() error {
 	fault(c.Unauthenticated < 1, "Unauthenticated is %d", c.Unauthenticated)
 	fault(c.Handshakes < 1, "Handshakes is %d", c.Handshakes)
 	fault(c.Fruitless < 1, "Fruitless is %d", c.Fruitless)
+	fault(c.Newcomers < 1, "Newcomers is %d", c.Newcomers)
 	fault(c.Inbox < 1, "Inbox is %d", c.Inbox)
 	for _, t := range []struct {
 		name  string

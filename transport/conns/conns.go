@@ -26,6 +26,7 @@ type Conns struct {
 	wires   *wires
 	guests  *guests
 	lobby   *lobby
+	door    *door
 
 	// Owned by the loop's goroutine.
 	now         tick // of this round
@@ -78,6 +79,7 @@ func New(cfg Config, h Handler) (*Conns, error) {
 		queued:  map[ID]uint64{},
 		lobby:   newLobby(limits.Lobby, limits.LobbyPerAddress, limits.Bodies, cfg.Metrics.drops.WithLabelValues(dropLobby)),
 		guests:  newGuests(cfg),
+		door:    newDoor(cfg),
 	}
 	if cfg.Conns > 0 {
 		c.lobby.room = func() int { return cfg.Conns - c.Len() }
@@ -125,6 +127,7 @@ func (c *Conns) Poll(timeout time.Duration) error {
 	c.tell(now)
 	c.wires.round()
 	c.runInbox(now)
+	c.door.talk.judge(c.now)
 	c.sweep(now)
 	c.tellClosed()
 	c.countRound()

@@ -91,6 +91,36 @@ func (g *guests) arrive(addr netip.Addr) (handle uint32, v verdict) {
 	return i + 1, welcome
 }
 
+// wearies says whether so much of an address came to nothing that it has to wait.
+func (g *guests) wearies(addr netip.Addr) bool {
+	if !addr.IsValid() {
+		return false
+	}
+	now := g.now()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	i, known := g.byAddr[household(addr)]
+	return known && g.entries[i].regret(now, g.forgiven) >= float64(g.fruitless)
+}
+
+// vain counts a request that came to nothing, as so many.
+func (g *guests) vain(addr netip.Addr, n float64) {
+	if !addr.IsValid() {
+		return
+	}
+	addr = household(addr)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.forgiveLocked(g.now())
+	i, known := g.byAddr[addr]
+	if !known {
+		i = g.makeLocked(addr)
+	}
+	e := &g.entries[i]
+	g.regretLocked(e, n)
+	g.listLocked(e, i)
+}
+
 // regret is what is not forgiven yet.
 func (e *guest) regret(now time.Time, forgiven float64) float64 {
 	e.fruitless = max(0, e.fruitless-max(0, now.Sub(e.at).Seconds())*forgiven)
@@ -142,7 +172,7 @@ func (g *guests) turnAway(handle uint32) {
 
 // fail ends a handshake that was none.
 func (g *guests) fail(handle uint32) {
-	g.change(handle, func(e *guest) { e.handshakes--; g.regretLocked(e) })
+	g.change(handle, func(e *guest) { e.handshakes--; g.regretLocked(e, 1) })
 }
 
 // enter turns a handshake into an open connection.
@@ -157,11 +187,21 @@ func (g *guests) known(handle uint32) {
 
 // leave forgets one that is closed, and never was.
 func (g *guests) leave(handle uint32) {
-	g.change(handle, func(e *guest) { e.unauthenticated--; g.regretLocked(e) })
+	g.change(handle, func(e *guest) { e.unauthenticated--; g.regretLocked(e, 1) })
 }
 
-func (g *guests) regretLocked(e *guest) {
-	e.fruitless = e.regret(g.now(), g.forgiven) + 1
+// regretLocked counts so much more, up to what is forgiven in twice fruitlessTime:
+// an address that was held back and went on is not shut out for hours.
+func (g *guests) regretLocked(e *guest, n float64) {
+	e.fruitless = min(e.regret(g.now(), g.forgiven)+n, 2*float64(g.fruitless))
+}
+
+// listLocked has an address forgiven that nobody is here of.
+func (g *guests) listLocked(e *guest, i uint32) {
+	if e.handshakes+e.unauthenticated == 0 && !e.listed {
+		e.listed = true
+		g.regrets = append(g.regrets, i)
+	}
 }
 
 func (g *guests) change(handle uint32, f func(*guest)) {
@@ -175,8 +215,7 @@ func (g *guests) change(handle uint32, f func(*guest)) {
 	switch {
 	case e.handshakes+e.unauthenticated > 0 || e.listed:
 	case e.fruitless > 0:
-		e.listed = true
-		g.regrets = append(g.regrets, handle-1)
+		g.listLocked(e, handle-1)
 	default:
 		g.freeLocked(handle - 1)
 	}

@@ -85,11 +85,11 @@ func (c *Conns) receive(w http.ResponseWriter, r *http.Request, flags recordFlag
 }
 
 // holdBack keeps who does not care about refusals from asking for the next at
-// once. Those held back are few: past that number a refusal is not.
-func (c *Conns) holdBack(ctx context.Context) {
+// once. Those held back are few: past that number it is false, and nobody was.
+func (c *Conns) holdBack(ctx context.Context) bool {
 	defer c.heldBack.Add(-1)
 	if c.heldBack.Add(1) > limits.HeldRefusals {
-		return
+		return false
 	}
 	timer := time.NewTimer(limits.FruitlessWait)
 	defer timer.Stop()
@@ -97,6 +97,7 @@ func (c *Conns) holdBack(ctx context.Context) {
 	case <-timer.C:
 	case <-ctx.Done():
 	}
+	return true
 }
 
 func (c *Conns) refuse(w http.ResponseWriter, code fault.Code, reason, detail string) {

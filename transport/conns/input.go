@@ -10,10 +10,27 @@ func (c *Conns) data(id ID, b []byte) {
 	if r == nil {
 		return
 	}
+	if r.state != open && c.overstays(id, r, len(b)) {
+		return
+	}
 	if r.state == draining || r.flags&peerDone != 0 {
 		return // read only so that no reset overtakes our close frame
 	}
 	c.parse(id, r, b)
+}
+
+// discardMost is how much is read of a connection that is closed on our side:
+// what was on its way when the peer was told, and not all that somebody sends
+// who does not care.
+const discardMost = 1 << 20
+
+// overstays counts that, and ends the connection where it is too much.
+func (c *Conns) overstays(id ID, r *record, bytes int) bool {
+	if r.heartbeat += tick(bytes); r.heartbeat <= discardMost {
+		return false
+	}
+	c.forget(id, r, ws.CloseAbnormal, ErrLost)
+	return true
 }
 
 func (c *Conns) messageLimit(r *record) int {
@@ -88,6 +105,7 @@ func (c *Conns) dispatch(id ID, r *record, ev ws.Event) {
 	case ws.GotMessage:
 		r.partial = never
 		c.counts.messages++
+		c.door.talk.said(r, c.now)
 		if r.state == open {
 			c.message(id, r, ev)
 		}

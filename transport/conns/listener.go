@@ -53,6 +53,7 @@ type listener struct {
 	failed  prometheus.Counter
 	proxies []netip.Prefix
 	lobby   *lobby
+	door    *door
 	closed  chan struct{}
 	once    sync.Once
 	err     error // of Close
@@ -61,9 +62,10 @@ type listener struct {
 // Listen wraps a listener so that nothing but closing it ends Accept. When
 // descriptors or memory run out it pauses, up to a second, and tries again:
 // whoever is waiting stays in the kernel's queue. StopAccepting closes it.
+// While people talk it takes so many a second, see door.
 // Connections of Config.Proxies have the addresses that their proxy names.
 func (c *Conns) Listen(l net.Listener) net.Listener {
-	w := &listener{Listener: l, log: c.log, failed: c.metrics.acceptFail, proxies: c.cfg.Proxies, lobby: c.lobby, closed: make(chan struct{})}
+	w := &listener{Listener: l, log: c.log, failed: c.metrics.acceptFail, proxies: c.cfg.Proxies, lobby: c.lobby, door: c.door, closed: make(chan struct{})}
 	if err := c.listeners.add(w); err != nil {
 		c.log.Warn("closing a listener", "err", err)
 	}
@@ -74,6 +76,7 @@ func (c *Conns) Listen(l net.Listener) net.Listener {
 func (l *listener) Accept() (net.Conn, error) {
 	pause := time.Duration(0)
 	l.lobby.admit(l.closed)
+	l.door.admit(l.closed)
 	for {
 		conn, err := l.Listener.Accept()
 		if err == nil {

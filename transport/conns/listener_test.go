@@ -43,7 +43,7 @@ func (b *broke) Addr() net.Addr { return &net.TCPAddr{} }
 
 func wrap(l net.Listener) *listener {
 	return &listener{
-		lobby: newLobby(1, 1, 1, nil), Listener: l, closed: make(chan struct{}),
+		lobby: newLobby(1, 1, 1, nil), door: newDoor(DefaultConfig().withDefaults()), Listener: l, closed: make(chan struct{}),
 		log:    slog.New(slog.NewTextHandler(io.Discard, nil)),
 		failed: prometheus.NewCounter(prometheus.CounterOpts{Name: "failed"}),
 	}

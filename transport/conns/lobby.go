@@ -58,14 +58,15 @@ func newLobby(most, ofAddress, bodies int, evicted prometheus.Counter) *lobby {
 	}
 }
 
-// Guard puts the lobby in front of a server. What the server has of its own
+// Guard puts the lobby in front of a server, and has those wait whose requests
+// come to nothing. What the server has of its own
 // for the same purpose is replaced.
 func (c *Conns) Guard(s *http.Server) {
 	s.ConnState = c.lobby.state
 	s.ConnContext = func(ctx context.Context, conn net.Conn) context.Context {
 		return context.WithValue(ctx, visitorKey{}, c.lobby.enter(conn)) // net/http calls it before any state
 	}
-	s.Handler = c.lobby.handler(s.Handler)
+	s.Handler = c.patiently(c.lobby.handler(s.Handler))
 }
 
 // state hears from net/http.

@@ -36,16 +36,22 @@ func newHall(t *testing.T, most, ofAddress, bodies int) *hall {
 			fmt.Fprintf(w, "%d bytes, %v", n, err)
 		}
 	})}
-	(&Conns{lobby: h.lobby}).Guard(srv)
+	(&Conns{lobby: h.lobby, guests: newGuests(DefaultConfig().withDefaults())}).Guard(srv)
+	h.listen(srv)
+	return h
+}
+
+// listen serves until the test ends.
+func (h *hall) listen(srv *http.Server) {
+	h.t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		h.t.Fatal(err)
 	}
 	h.addr = l.Addr().String()
 	var running sync.WaitGroup
 	running.Go(func() { _ = srv.Serve(l) })
-	t.Cleanup(func() { _ = srv.Close(); running.Wait() })
-	return h
+	h.t.Cleanup(func() { _ = srv.Close(); running.Wait() })
 }
 
 // from dials from 127.0.0.n, and writes.

@@ -17,7 +17,8 @@ const (
 	dropCrowded      = "crowded_out"       // a connection, at Config.Unfinished or Config.Unread
 	dropFull         = "connections_full"  // a handshake, at Config.Conns
 	dropAddress      = "address_limit"     // a handshake, over what one address may have
-	dropFruitless    = "address_fruitless" // a handshake of an address of which too many came to nothing
+	dropFruitless    = "address_fruitless" // a handshake of an address of which too much came to nothing
+	dropVain         = "address_vain"      // a request of such an address, where as many as may be are held back
 	dropDraining     = "draining"          // a handshake after StopAccepting
 	dropHandshake    = "handshake_failed"  // a handshake
 	dropNoDescriptor = "no_descriptor"     // a handshake that could not be carried

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
@@ -132,4 +133,27 @@ func TestMetrics(t *testing.T) {
 			t.Errorf("%v bytes in, %v out", in, out)
 		}
 	})
+}
+
+// Who breaks the protocol and goes on sending is read for a moment, so that the
+// code is not overtaken by a reset, and not for as long as it sends.
+func TestClosedConnectionsAreNotReadForEver(t *testing.T) {
+	n := start(t, Config{}, &scribe{})
+	c, _ := n.open()
+	c.raw([]byte{0xff, 0xff})
+	if ev := n.next("closed"); ev.code != ws.CloseProtocol {
+		t.Errorf("%+v", ev)
+	}
+	_ = c.conn.SetWriteDeadline(time.Now().Add(patience))
+	sent, piece := 0, make([]byte, 64<<10)
+	for {
+		k, err := c.conn.Write(piece)
+		if sent += k; err != nil {
+			break
+		}
+	}
+	if most := 32 << 20; sent > most { // what the kernel holds on the way, and discardMost
+		t.Errorf("%d MB were taken", sent>>20)
+	}
+	n.eventually("it is forgotten", func() bool { return n.conns.Len() == 0 })
 }

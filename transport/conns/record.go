@@ -78,7 +78,7 @@ type record struct {
 	generation uint32
 	seen       tick // a complete message, or reading resumed
 	pinged     tick
-	heartbeat  tick   // a length
+	heartbeat  tick   // a length; once it is not open, how many bytes have come since
 	partial    tick   // a message has been incomplete since then; never: none is
 	slow       tick   // above PendingHigh since then
 	end        tick   // the node's deadline; while closing, the end of the linger

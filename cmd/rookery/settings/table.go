@@ -162,6 +162,12 @@ func connections() []Setting {
 		Name: "handshakes-per-address", Doc: "opening handshakes of one address at once",
 		kind: scalar(func(c *Config) *int { return &c.Node.Conns.Handshakes }, least(number[int](), 1)),
 	}, {
+		Name: "fruitless-per-address", Doc: "connections and requests of one address that came to nothing, before it has to wait for a second with each; they are forgiven in half a minute",
+		kind: scalar(func(c *Config) *int { return &c.Node.Conns.Fruitless }, least(number[int](), 1)),
+	}, {
+		Name: "newcomers", Doc: "connections taken a second while people talk, who go before those who come; the others wait in the kernel's queue",
+		kind: scalar(func(c *Config) *int { return &c.Node.Conns.Newcomers }, least(number[int](), 1)),
+	}, {
 		Name: "handshake-timeout", Doc: "how long a client may take to receive the answer of the opening handshake",
 		kind: scalar(func(c *Config) *time.Duration { return &c.Node.Conns.Handshake }, within(duration(), time.Second, time.Hour)),
 	}, {

@@ -1,0 +1,57 @@
+package conns
+
+import (
+	"net/http"
+
+	"github.com/rookery-im/rookery/internal/fault"
+	"github.com/rookery-im/rookery/transport/ws"
+)
+
+// patiently serves requests, and counts by address those that come to nothing:
+// what is refused, and what is asked by somebody who does not say who it is. To
+// refuse costs a part of what it costs to serve, so that whoever does not care
+// about the answer, and asks as fast as it comes, takes the processor from those
+// who talk. So past Config.Fruitless an address waits for a second before each
+// of its requests is looked at. Who shares an address with such a one waits as
+// well, but is served: an address is no person.
+//
+// Opening handshakes are counted by receive. Who waits here stands in the lobby.
+func (c *Conns) patiently(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == Path || r.URL.Path == EchoPath {
+			next.ServeHTTP(w, r)
+			return
+		}
+		addr := remote(r).Addr()
+		if c.guests.wearies(addr) && !c.holdBack(r.Context()) {
+			w.Header().Set("Connection", "close")
+			c.refuse(w, fault.RateLimited, dropVain, "too many requests from this address came to nothing; back off")
+			return
+		}
+		j := &judged{ResponseWriter: w}
+		next.ServeHTTP(j, r)
+		if j.status >= http.StatusBadRequest || ws.Bearer(r.Header) == "" {
+			c.guests.vain(addr, 1+float64(max(0, r.ContentLength))/vainBytes)
+		}
+	})
+}
+
+// vainBytes of a body in vain count as one more request: to read it and find it
+// wrong takes as long.
+const vainBytes = 16 << 10
+
+// judged remembers the status of an answer.
+type judged struct {
+	http.ResponseWriter
+	status int // 0 where no header was written by itself, that is 200
+}
+
+func (j *judged) WriteHeader(status int) {
+	if j.status < http.StatusOK {
+		j.status = status // those below are not the last word
+	}
+	j.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap is for http.ResponseController, by which what is not here is reached.
+func (j *judged) Unwrap() http.ResponseWriter { return j.ResponseWriter }
