@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"runtime"
 	"sync"
 	"time"
 
@@ -26,6 +27,7 @@ type API struct {
 	users     *auth.Limiter[string]       // likewise, by the user they are about
 	devices   *auth.Limiter[asker]        // authenticated requests
 	places    chan struct{}
+	decoding  chan struct{}   // a place for each long body that is decoded at once
 	polls     chan struct{}   // those that wait; they have no place
 	serving   context.Context // ended by Drain
 	drain     context.CancelFunc
@@ -44,7 +46,8 @@ func New(cfg Config) (*API, error) {
 		return nil, err
 	}
 	a := &API{
-		cfg: cfg, mux: http.NewServeMux(), places: make(chan struct{}, cfg.Concurrent), polls: make(chan struct{}, cfg.Waiting.polls()),
+		cfg: cfg, mux: http.NewServeMux(), places: make(chan struct{}, cfg.Concurrent),
+		decoding: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)-1)), polls: make(chan struct{}, cfg.Waiting.polls()),
 	}
 	a.serving, a.drain = context.WithCancel(context.Background())
 	limiter := func(name string) auth.LimiterConfig {
@@ -153,8 +156,9 @@ type call struct {
 	until  time.Time  // when the asker's token expires; likewise
 	ctx    context.Context
 	cancel context.CancelFunc
-	leave  func() // gives up the place among those that are served at once
-	waited bool   // how long it took says nothing of the node
+	long   chan struct{} // API.decoding
+	leave  func()        // gives up the place among those that are served at once
+	waited bool          // how long it took says nothing of the node
 }
 
 // reply is what a handler has to say; a nil body is none, and a status of 0
@@ -178,7 +182,7 @@ func (a *API) serve(route string, h handler) http.Handler {
 			return
 		}
 		a.cfg.Metrics.active.Inc()
-		c := &call{r: r, w: w, from: address(r), leave: sync.OnceFunc(func() {
+		c := &call{r: r, w: w, from: address(r), long: a.decoding, leave: sync.OnceFunc(func() {
 			<-a.places
 			a.cfg.Metrics.active.Dec()
 		})}

@@ -58,7 +58,23 @@ func (c *call) read(into fields) *nodepb.Fault {
 	if f != nil || data == nil {
 		return f
 	}
-	return into.parse(data, "")
+	c.decode(data, func() { f = into.parse(data, "") })
+	return f
+}
+
+// longBody is the length past which to make sense of a body takes long enough
+// for the number at once to matter. A goroutine that computes has its processor
+// for ten milliseconds, and while there are as many as processors, the loop waits
+// for its turn behind all of them: so one processor is left to it.
+const longBody = 16 << 10
+
+// decode runs what reads the body, a long one in its turn. Nothing in it waits.
+func (c *call) decode(data []byte, read func()) {
+	if len(data) > longBody && c.long != nil {
+		c.long <- struct{}{}
+		defer func() { <-c.long }()
+	}
+	read()
 }
 
 func (into fields) parse(data []byte, path string) *nodepb.Fault {

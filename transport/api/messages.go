@@ -20,7 +20,9 @@ func (a *API) send(c *call) (reply, *nodepb.Fault) {
 		return reply{}, f
 	}
 	s := new(clientpb.Send)
-	broken, err := frames.UnmarshalJSON(data, s, "")
+	var broken *nodepb.Fault
+	var err error
+	c.decode(data, func() { broken, err = frames.UnmarshalJSON(data, s, "") })
 	if err != nil {
 		return reply{}, invalid("body", "is "+err.Error())
 	}
