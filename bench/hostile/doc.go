@@ -6,5 +6,8 @@
 // needs them, accounts of its own. It attacks loopback addresses only, from
 // 127.x.y.z, so that a node that counts by address sees one or thousands.
 //
+// Where others are measured meanwhile it yields the processor to them, and
+// [Control] takes as much of it without an attack, for comparison.
+//
 // A [Pair] is two people who go on talking meanwhile, and measure it.
 package hostile

@@ -47,8 +47,8 @@ func Find(name string) (Attack, bool) {
 }
 
 // Serve is an attacker's process: it reads its orders, attacks, and reports.
-// It yields the processor to everybody else on the machine, as an attacker
-// elsewhere would.
+// It yields the processor to everybody else on the machine, which an attacker
+// elsewhere would not take.
 func Serve(ctx context.Context, in io.Reader, out io.Writer) error {
 	var o Orders
 	if err := json.NewDecoder(in).Decode(&o); err != nil {
