@@ -421,6 +421,23 @@ func TestGoAwayAnswersFirst(t *testing.T) {
 	}
 }
 
+// Whoever waits for the last one to leave must not wait for one that broke off,
+// nor count one twice.
+func TestLeavingOneThatBreaksOff(t *testing.T) {
+	s := newScene(t, nil)
+	s.attach()
+	s.say(sendLine(1))
+	s.g.GoAway(7, time.Second)
+	s.g.GoAway(7, time.Second)
+	if n := s.g.Leaving(); n != 1 {
+		t.Errorf("%d sessions are leaving, want 1", n)
+	}
+	s.g.Closed(7)
+	if n := s.g.Leaving(); n != 0 {
+		t.Errorf("%d sessions are leaving, want 0", n)
+	}
+}
+
 func TestGoAwayWhenIdle(t *testing.T) {
 	s := newScene(t, nil)
 	s.attach()
