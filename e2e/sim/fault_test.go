@@ -6,7 +6,7 @@ import "fmt"
 // what a person reads when the run fails.
 func (w *world) plan() {
 	kinds := []func(from, to micros){
-		w.planCrash, w.planCrash, w.planPause, w.planStale, w.planStale, w.planCut, w.planCut, w.planLoss, w.planSlowDisk, w.planClock, w.planDrops, w.planGaps, w.planGhosts, w.planGhosts, w.planDelay,
+		w.planCrash, w.planCrash, w.planPause, w.planStale, w.planStale, w.planTransfer, w.planCut, w.planCut, w.planLoss, w.planSlowDisk, w.planClock, w.planDrops, w.planGaps, w.planGhosts, w.planGhosts, w.planDelay,
 	}
 	for range 4 + w.random.IntN(8) {
 		from := w.now + w.between(200*millisecond, w.shape.chaos-second)
@@ -18,7 +18,14 @@ func (w *world) plan() {
 // during a time, with a line of the script.
 func (w *world) during(from, to micros, begin, end func(), format string, args ...any) {
 	what := fmt.Sprintf(format, args...)
-	w.script = append(w.script, fmt.Sprintf("%9.3f to %9.3f: %s", float64(from)/1e6, float64(to)/1e6, what))
+	number := len(w.script)
+	if w.skip[number] {
+		what += " (left out)"
+	}
+	w.script = append(w.script, fmt.Sprintf("%2d. %9.3f to %9.3f: %s", number, float64(from)/1e6, float64(to)/1e6, what))
+	if w.skip[number] {
+		return
+	}
 	w.at(from, func() {
 		if !w.healed {
 			w.note(0, "begins: %s", what)
@@ -62,6 +69,30 @@ func (w *world) planCrash(from, to micros) {
 func (w *world) planPause(from, to micros) {
 	n := w.anyNode()
 	w.during(from, to, n.pause, n.resume, "n%d is paused", n.number)
+}
+
+// planTransfer has leaders hand over to any other replica, also to one that
+// cannot take it: until they give that up, Raft drops what is proposed.
+func (w *world) planTransfer(from, to micros) {
+	var hand func()
+	on := false
+	hand = func() {
+		if !on {
+			return
+		}
+		id := uint32(1 + w.random.IntN(w.shape.shards)) //nolint:gosec // small
+		to := w.places[id-1][w.random.IntN(len(w.places[id-1]))]
+		if n := w.leads(id); n != nil && int(to) != n.number { //nolint:gosec // small
+			n.post(func() {
+				if r := n.shards[id]; r.group.Transfer(replicaID(int(to), id)) == nil { //nolint:gosec // small
+					n.note("shard %d is to be led by n%d", id, to)
+					w.stats.transfers++
+				}
+			})
+		}
+		w.after(w.between(100*millisecond, second), hand)
+	}
+	w.during(from, to, func() { on = true; hand() }, func() { on = false }, "leadership is handed over, again and again")
 }
 
 // planStale has a node sleep while others elect, and wake where nobody can tell

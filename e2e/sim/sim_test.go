@@ -1,8 +1,10 @@
 package sim
 
 import (
+	"maps"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -24,11 +26,12 @@ func number(t *testing.T, name string, otherwise uint64) uint64 {
 	return n
 }
 
-// simulate runs a seed.
-func simulate(t *testing.T, seed uint64) (w *world) {
+// simulate runs a seed, without some of its faults.
+func simulate(t *testing.T, seed uint64, skip map[int]bool) (w *world) {
 	t.Helper()
 	cryptotest.SetGlobalRandom(t, seed)
 	w = newWorld(seed, os.Getenv("SIM_TRACE") == "all")
+	w.skip = skip
 	defer func() {
 		if r := recover(); r != nil {
 			w.fault("panic: %v\n%s", r, debug.Stack())
@@ -36,6 +39,39 @@ func simulate(t *testing.T, seed uint64) (w *world) {
 	}()
 	w.run()
 	return w
+}
+
+// shrink leaves out every fault without which the seed fails as well. Without it
+// the run is another one, so it may fail otherwise; shorter it is in any case.
+func (w *world) shrink(t *testing.T) *world {
+	for n := len(w.script) - 1; n >= 0; n-- {
+		if w.skip[n] {
+			continue
+		}
+		skip := maps.Clone(w.skip)
+		if skip == nil {
+			skip = map[int]bool{}
+		}
+		skip[n] = true
+		if less := simulate(t, w.seed, skip); len(less.faults) > 0 {
+			w = less
+		}
+	}
+	return w
+}
+
+// skipped faults, from SIM_SKIP.
+func skipped(t *testing.T) map[int]bool {
+	t.Helper()
+	skip := map[int]bool{}
+	for _, text := range strings.FieldsFunc(os.Getenv("SIM_SKIP"), func(r rune) bool { return r == ',' }) {
+		n, err := strconv.Atoi(text)
+		if err != nil {
+			t.Fatalf("SIM_SKIP: %v", err)
+		}
+		skip[n] = true
+	}
+	return skip
 }
 
 // report a failure as somebody wants to read it.
@@ -51,11 +87,15 @@ func (w *world) report(t *testing.T) {
 	w.trace.write(&text, w.shape.nodes)
 	t.Logf("seed %d: %d nodes, %d shards on %v, %d devices\n%s\nlast events:\n%s",
 		w.seed, w.shape.nodes, w.shape.shards, w.places, len(w.devices), strings.Join(w.script, "\n"), text.String())
-	t.Logf("again: SIM_SEED=%d go test ./e2e/sim -run TestSeeds", w.seed)
+	var skip []string
+	for _, n := range slices.Sorted(maps.Keys(w.skip)) {
+		skip = append(skip, strconv.Itoa(n))
+	}
+	t.Logf("again: SIM_SEED=%d SIM_SKIP=%s go test ./e2e/sim -run TestSeeds", w.seed, strings.Join(skip, ","))
 }
 
 // few seeds are part of every test run; make simulate has more.
-const few = 12
+const few = 24
 
 // TestSeeds runs seeds from SIM_FROM on, SIM_SEEDS of them, or SIM_SEED alone.
 func TestSeeds(t *testing.T) {
@@ -67,10 +107,12 @@ func TestSeeds(t *testing.T) {
 	var all stats
 	began := time.Now()
 	for seed := from; seed < from+count; seed++ {
-		w := simulate(t, seed)
+		w := simulate(t, seed, skipped(t))
 		all.add(w.stats)
 		if len(w.faults) > 0 {
 			w.report(t)
+			t.Log("with fewer faults:")
+			w.shrink(t).report(t)
 			return
 		}
 	}
@@ -95,12 +137,13 @@ func (s *stats) add(o stats) {
 	s.drops += o.drops
 	s.ghosts += o.ghosts
 	s.gaps += o.gaps
+	s.transfers += o.transfers
 	s.displaced += o.displaced
 }
 
 // idle says whether something never happened.
 func (s *stats) idle() bool {
-	return min(s.sents, s.delivers, s.refusals, s.crashes, s.pauses, s.cuts, s.leaders, s.reads, s.syncs, s.checkpoints, s.drops, s.ghosts, s.gaps) == 0
+	return min(s.sents, s.delivers, s.refusals, s.crashes, s.pauses, s.cuts, s.leaders, s.reads, s.syncs, s.checkpoints, s.drops, s.ghosts, s.gaps, s.transfers) == 0
 }
 
 // What a seed does it does again, to the last event: or a failure could not be
@@ -109,7 +152,7 @@ func TestReplay(t *testing.T) {
 	t.Setenv("SIM_TRACE", "all")
 	from := number(t, "SIM_FROM", 1)
 	for seed := from; seed < from+3; seed++ {
-		one, two := simulate(t, seed).trace, simulate(t, seed).trace
+		one, two := simulate(t, seed, nil).trace, simulate(t, seed, nil).trace
 		if one.sum == two.sum && one.count == two.count {
 			continue
 		}

@@ -49,6 +49,7 @@ type world struct {
 	devices []*device
 	judge   *history.Judge
 	script  []string
+	skip    map[int]bool // faults of the script that do not happen
 	healed  bool
 	// dropping: one proposal in so many is dropped; gaps: one push in so many is
 	// lost on its way.
@@ -61,7 +62,7 @@ type world struct {
 
 // stats are what a run has been put to; a run in which nothing happened proves nothing.
 type stats struct {
-	steps, sents, delivers, refusals, crashes, pauses, cuts, leaders, reads, syncs, checkpoints, drops, ghosts, gaps, displaced int
+	steps, sents, delivers, refusals, crashes, pauses, cuts, leaders, reads, syncs, checkpoints, drops, ghosts, gaps, transfers, displaced int
 }
 
 // timed is something that happens at a time.
