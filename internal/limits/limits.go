@@ -130,6 +130,7 @@ const (
 const (
 	LogSegment   = 64 << 20  // one segment file
 	LogFree      = 4         // segment files kept to be used again
+	LogRetain    = 128 << 20 // segments kept for followers that are behind
 	LogWrite     = 512 << 20 // one append
 	LogTail      = 16 << 20  // newest entries kept in memory, all groups
 	LogGroupTail = 4 << 20   // the same, one group

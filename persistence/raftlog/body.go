@@ -21,6 +21,8 @@ const (
 	withCheckpoint = 1 << 1
 	// replaceLog: the group's entries are no continuation of the checkpoint.
 	replaceLog = 1 << 2
+	// resetGroup: nor is its hard state, and the checkpoint may be an earlier one.
+	resetGroup = 1 << 3
 )
 
 // hardState is raftpb.HardState by value; the zero value is raft's empty one.
@@ -296,6 +298,9 @@ func appendCheckpoints(b []byte, all []savedCheckpoint) ([]byte, error) {
 		if all[i].replaces {
 			flags = replaceLog
 		}
+		if all[i].Reset {
+			flags |= resetGroup
+		}
 		var err error
 		if b, err = appendCheckpoint(append(b, flags), all[i].Checkpoint); err != nil {
 			return nil, err
@@ -318,7 +323,8 @@ func readCheckpoints(body []byte) ([]savedCheckpoint, bool) {
 	for range count {
 		flags := c.octet()
 		s := savedCheckpoint{c.checkpoint(), flags&replaceLog != 0}
-		if c.bad || flags&^replaceLog != 0 {
+		s.Reset = flags&resetGroup != 0
+		if c.bad || flags&^(replaceLog|resetGroup) != 0 || s.Reset && !s.replaces {
 			return nil, false
 		}
 		all = append(all, s)

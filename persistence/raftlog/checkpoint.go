@@ -18,11 +18,18 @@ type Checkpoint struct {
 	Index, Term uint64
 	ConfState   *raftpb.ConfState // nil: as in the checkpoint before
 	Data        []byte            // the caller's own, small: it is copied into each new segment
+
+	// Reset has the group begin anew: all that the log has of it, its hard state
+	// included, is forgotten, and Index may be lower than before. It is for a
+	// replica that is gone, and for another that takes its place.
+	Reset bool
 }
 
 // SaveCheckpoints appends the checkpoints, syncs, and then drops the segments
-// that no group needs any more. All of them survive a crash or none. The
-// groups' storage shows them at once, they are durable when it returns. A checkpoint may not go back. One that the
+// that no group needs any more, but for Config.RetainBytes of them, out of which
+// followers are served that are behind. All checkpoints survive a crash or none. The
+// groups' storage shows them at once, they are durable when it returns. A checkpoint may not go back,
+// unless it resets its group. One that the
 // group's log does not reach, or that differs from it in term, replaces the
 // log: it is a snapshot received from a leader, or the group's beginning.
 func (l *Log) SaveCheckpoints(checkpoints []Checkpoint) error {
@@ -58,7 +65,7 @@ func (l *Log) appendCheckpoints(checkpoints []Checkpoint) error {
 		return err
 	}
 	for _, s := range all {
-		l.groups[s.Group].install(s.Checkpoint, s.replaces)
+		l.groups[s.Group].install(s)
 	}
 	return nil
 }
@@ -67,14 +74,14 @@ func (l *Log) stageCheckpoints(checkpoints []Checkpoint) ([]savedCheckpoint, err
 	all := make([]savedCheckpoint, len(checkpoints))
 	for i, c := range checkpoints {
 		g := l.group(c.Group)
-		if c.Index < g.checkpoint.Index {
+		if c.Index < g.checkpoint.Index && !c.Reset {
 			return nil, fmt.Errorf("raftlog: group %d: checkpoint %d is behind %d", c.Group, c.Index, g.checkpoint.Index)
 		}
 		if slices.ContainsFunc(checkpoints[:i], func(d Checkpoint) bool { return d.Group == c.Group }) {
 			return nil, fmt.Errorf("raftlog: group %d: two checkpoints at once", c.Group)
 		}
 		c = g.own(c)
-		all[i] = savedCheckpoint{c, g.replaces(c)}
+		all[i] = savedCheckpoint{c, c.Reset || g.replaces(c)}
 	}
 	return all, nil
 }
@@ -85,7 +92,7 @@ func (g *Group) own(c Checkpoint) Checkpoint {
 	switch {
 	case c.ConfState != nil:
 		c.ConfState = proto.Clone(c.ConfState).(*raftpb.ConfState)
-	case g.checkpoint.ConfState != nil:
+	case g.checkpoint.ConfState != nil && !c.Reset:
 		c.ConfState = g.checkpoint.ConfState
 	default:
 		c.ConfState = new(raftpb.ConfState)
@@ -94,7 +101,8 @@ func (g *Group) own(c Checkpoint) Checkpoint {
 }
 
 // dropSegments removes, oldest first, the segments before the first one that
-// some group still needs. The oldest that stays has a durable state frame.
+// some group still needs, and before those that followers may need. The oldest
+// that stays has a durable state frame.
 func (l *Log) dropSegments() error {
 	l.mu.Lock()
 	if l.failed != nil {
@@ -105,12 +113,22 @@ func (l *Log) dropSegments() error {
 	if l.synced.off == segmentHeader {
 		needed-- // nothing was written to the newest yet
 	}
+	shared := false
 	for _, g := range l.order {
-		if len(g.places) > 0 {
-			needed = min(needed, g.places[0].at.seg)
+		shared = shared || g.shared()
+		if g.last > g.checkpoint.Index {
+			needed = min(needed, g.places[g.findPlace(g.checkpoint.Index+1)].at.seg)
 		}
 	}
 	n := slices.IndexFunc(l.segments, func(s *segment) bool { return s.seq >= needed })
+	if shared {
+		for room := l.cfg.RetainBytes - int(l.segments[max(n-1, 0)].size); n > 0 && room >= 0; room -= int(l.segments[max(n-1, 0)].size) {
+			n--
+		}
+	}
+	for _, g := range l.order {
+		g.trim(l.segments[n].seq)
+	}
 	dropped := l.segments[:n]
 	l.segments = slices.Clone(l.segments[n:])
 	l.cfg.Metrics.segments.Set(float64(len(l.segments)))

@@ -40,6 +40,9 @@ type Config struct {
 	SegmentBytes   int // size of a segment file
 	TailBytes      int // newest entries kept in memory, all groups together
 	GroupTailBytes int // the same, one group
+	// RetainBytes bounds the segments that are kept although no restart needs
+	// them, for followers that are behind. Negative: none.
+	RetainBytes int
 
 	Disk    Disk         // instead of Dir
 	Metrics *Metrics     // nil: not counted
@@ -64,6 +67,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.GroupTailBytes == 0 {
 		c.GroupTailBytes = limits.LogGroupTail
+	}
+	if c.RetainBytes == 0 {
+		c.RetainBytes = limits.LogRetain
 	}
 	if c.Metrics == nil {
 		c.Metrics = NewMetrics(nil)

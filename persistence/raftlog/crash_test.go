@@ -27,6 +27,7 @@ type modelGroup struct {
 	index, indexTerm   uint64 // the checkpoint
 	data               string
 	entries            []modelEntry // from index+1 on
+	below              []modelEntry // up to index: some of it may be retained
 }
 
 type modelEntry struct {
@@ -68,10 +69,15 @@ func (m model) after(e event) model {
 	}
 	for _, c := range e.checkpoints {
 		g := &m[c.Group]
-		if c.Index > g.last() || g.termOf(c.Index) != c.Term {
-			g.entries = nil
-		} else {
-			g.entries = g.entries[c.Index-g.index:]
+		switch {
+		case c.Reset:
+			*g = modelGroup{}
+		case c.Index > g.last() || g.termOf(c.Index) != c.Term:
+			g.entries, g.below = nil, nil
+		default:
+			n := c.Index - g.index
+			g.below = append(g.below[:len(g.below):len(g.below)], g.entries[:n]...)
+			g.entries = g.entries[n:]
 		}
 		g.index, g.indexTerm, g.data = c.Index, c.Term, string(c.Data)
 	}
@@ -104,8 +110,8 @@ func (g *modelGroup) differs(id uint32, l *raftlog.Log) string {
 	if last, _ := s.LastIndex(); last != g.last() {
 		return fmt.Sprintf("last %d, want %d", last, g.last())
 	}
-	if len(g.entries) == 0 {
-		return ""
+	if d := g.retainedDiffers(s); d != "" || len(g.entries) == 0 {
+		return d
 	}
 	ents, err := s.Entries(g.index+1, g.last()+1, noLimit)
 	if err != nil || len(ents) != len(g.entries) {
@@ -117,6 +123,34 @@ func (g *modelGroup) differs(id uint32, l *raftlog.Log) string {
 		if e.GetIndex() != g.index+1+uint64(i) || e.GetTerm() != want.term || term != want.term || err != nil ||
 			string(e.GetData()) != want.data {
 			return fmt.Sprintf("entry %v, want %d %d", e, g.index+1+uint64(i), want.term)
+		}
+	}
+	return ""
+}
+
+// retainedDiffers looks at what stands before the checkpoint: it may be anything
+// from all to nothing, but what there is has to be right.
+func (g *modelGroup) retainedDiffers(s *raftlog.Group) string {
+	first, _ := s.FirstIndex()
+	n := g.index + 1 - first
+	if first > g.index+1 || n > uint64(len(g.below)) {
+		return fmt.Sprintf("first %d, checkpoint %d, %d entries before it", first, g.index, len(g.below))
+	}
+	for i := first - min(first, 1); i <= g.index && n > 0; i++ {
+		back := g.index - i + 1
+		if back > uint64(len(g.below)) {
+			return fmt.Sprintf("the first entry is %d, and nobody knows the term of the one before", first)
+		}
+		want := g.below[uint64(len(g.below))-back]
+		if term, err := s.Term(i); err != nil || term != want.term {
+			return fmt.Sprintf("term %d of retained entry %d, want %d, %v", term, i, want.term, err)
+		}
+		if i < first {
+			continue
+		}
+		ents, err := s.Entries(i, i+1, noLimit)
+		if err != nil || len(ents) != 1 || ents[0].GetTerm() != want.term || string(ents[0].GetData()) != want.data {
+			return fmt.Sprintf("retained entry %d: %v, %v", i, ents, err)
 		}
 	}
 	return ""
@@ -159,7 +193,7 @@ func TestCrashes(t *testing.T) {
 }
 
 func (r *crashRun) config() raftlog.Config {
-	return raftlog.InLine(raftlog.Config{Disk: r.disk, SegmentBytes: 4 << 10, TailBytes: 1 << 10, GroupTailBytes: 512})
+	return raftlog.InLine(raftlog.Config{Disk: r.disk, SegmentBytes: 4 << 10, TailBytes: 1 << 10, GroupTailBytes: 512, RetainBytes: 20 << 10})
 }
 
 func (r *crashRun) step() {
@@ -295,8 +329,13 @@ func (r *crashRun) save() {
 
 func (r *crashRun) checkpoint(id uint32, g *modelGroup) raftlog.Checkpoint {
 	c := raftlog.Checkpoint{Group: id, ConfState: new(raftpb.ConfState), Data: make([]byte, r.random.IntN(40))}
+	if id%2 == 0 {
+		c.ConfState.Voters = []uint64{1, 2, 3} // others may be behind
+	}
 	committed := max(g.commit, g.index)
 	switch n := r.random.IntN(20); {
+	case n == 2: // the replica is gone, or another takes its place
+		c.Reset, c.Index, c.Term = true, r.random.Uint64N(3)*(g.last()+1)/2, 1
 	case n == 0: // a leader's snapshot, past the end
 		c.Index, c.Term = g.last()+1+r.random.Uint64N(3), max(g.term, g.termOf(g.last()), 1)
 	case n == 1 && committed < g.last(): // one that differs from the log

@@ -37,7 +37,7 @@
 //	update       one group's hard state and consecutive entries
 //	state        every group's hard state, checkpoint and last index;
 //	             the first frame of each segment that holds any
-//	checkpoint   checkpoints saved together
+//	checkpoint   checkpoints saved together; one may have its group begin anew
 //	seal         the last frame of a segment; its successor exists
 //
 // Checkpoints live in the log and travel with the state frames, rather than in
@@ -45,6 +45,14 @@
 // and no crash between two files to think about. It costs one copy of all
 // checkpoints per segment. Because of the state frame the log can begin with
 // any segment, and a predecessor that is missing though needed is noticed.
+//
+// # What is kept
+//
+// A restart needs what follows the checkpoints. Where a group has replicas
+// elsewhere, some segments before that are kept as well (Config.RetainBytes), so
+// that a follower that was away for minutes catches up by entries, and not by a
+// snapshot. They are dropped by the segment, for all groups at once: the first
+// entry of each is then told by what is left, also to a restart.
 //
 // # Damage is not a torn tail
 //

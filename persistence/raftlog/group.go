@@ -23,7 +23,7 @@ type Group struct {
 	hardState  hardState
 	checkpoint Checkpoint // ConfState is nil until there is one
 	last       uint64
-	places     []place     // where entries (checkpoint.Index, last] are, ascending
+	places     []place     // where entries are, ascending: those after the checkpoint, and before it what is retained
 	terms      []termStart // their terms, ascending
 	tail       []*raftpb.Entry
 	tailBytes  int
@@ -75,7 +75,7 @@ func (g *Group) Entries(lo, hi, maxSize uint64) ([]*raftpb.Entry, error) {
 	g.log.mu.Lock()
 	defer g.log.mu.Unlock()
 	switch {
-	case lo <= g.checkpoint.Index:
+	case lo < g.first():
 		return nil, raft.ErrCompacted
 	case lo > g.last || hi > g.last+1:
 		return nil, raft.ErrUnavailable
@@ -89,12 +89,12 @@ func (g *Group) Entries(lo, hi, maxSize uint64) ([]*raftpb.Entry, error) {
 	return g.readEntries(lo, hi, maxSize)
 }
 
-// Term returns the term of entry i, from the checkpoint's index to the last.
+// Term returns the term of entry i, from the one before the first to the last.
 func (g *Group) Term(i uint64) (uint64, error) {
 	g.log.mu.Lock()
 	defer g.log.mu.Unlock()
 	switch {
-	case i < g.checkpoint.Index:
+	case i < g.first()-1:
 		return 0, raft.ErrCompacted
 	case i > g.last:
 		return 0, raft.ErrUnavailable
@@ -120,11 +120,27 @@ func (g *Group) LastIndex() (uint64, error) {
 	return g.last, nil
 }
 
-// FirstIndex returns the first index after the checkpoint.
+// FirstIndex returns the first index that there is an entry of, or would be: the
+// first after the checkpoint, or one before it that is retained.
 func (g *Group) FirstIndex() (uint64, error) {
 	g.log.mu.Lock()
 	defer g.log.mu.Unlock()
-	return g.checkpoint.Index + 1, nil
+	return g.first(), nil
+}
+
+// first index of the entries. Raft asks for the term of the one before, which is
+// the checkpoint's, or has to be retained as well.
+func (g *Group) first() uint64 {
+	if len(g.places) == 0 || g.places[0].index > g.checkpoint.Index || !g.shared() {
+		return g.checkpoint.Index + 1
+	}
+	return g.places[0].index + 1
+}
+
+// shared says whether the group has replicas elsewhere, which may be behind.
+func (g *Group) shared() bool {
+	c := g.checkpoint.ConfState
+	return len(c.GetVoters())+len(c.GetLearners())+len(c.GetVotersOutgoing()) > 1
 }
 
 // Snapshot returns the checkpoint's place without data.
@@ -207,9 +223,14 @@ func (g *Group) account(ents []*raftpb.Entry, sign int) {
 }
 
 // install moves the group's beginning to the checkpoint.
-func (g *Group) install(c Checkpoint, replaces bool) {
+func (g *Group) install(s savedCheckpoint) {
+	c := s.Checkpoint
+	if c.Reset {
+		g.hardState = hardState{}
+	}
+	c.Reset = false
 	g.checkpoint = c
-	if replaces {
+	if s.replaces {
 		g.dropTail(0)
 		g.places, g.terms, g.last = nil, nil, c.Index
 		return
@@ -219,14 +240,34 @@ func (g *Group) install(c Checkpoint, replaces bool) {
 		g.account(g.tail[:n], -1)
 		g.tail = slices.Clone(g.tail[n:])
 	}
+	if g.shared() {
+		return // what stands before is for followers, until its segment goes
+	}
 	if c.Index >= g.last {
 		g.places, g.terms = nil, nil
 		return
 	}
-	if n := g.findPlace(c.Index + 1); n > 0 {
-		g.places = slices.Clone(g.places[n:])
+	g.forget(g.findPlace(c.Index + 1))
+}
+
+// trim forgets what is in segments before that one.
+func (g *Group) trim(oldest uint32) {
+	if len(g.places) > 0 && g.places[0].at.seg < oldest {
+		g.forget(sort.Search(len(g.places), func(n int) bool { return g.places[n].at.seg >= oldest }))
 	}
-	if n := sort.Search(len(g.terms), func(n int) bool { return g.terms[n].index > c.Index+1 }); n > 1 {
+}
+
+// forget the first places, and terms that are no longer asked for.
+func (g *Group) forget(n int) {
+	if n <= 0 {
+		return
+	}
+	if g.places = slices.Clone(g.places[n:]); len(g.places) == 0 {
+		g.places, g.terms = nil, nil
+		return
+	}
+	first := g.places[0].index
+	if n := sort.Search(len(g.terms), func(n int) bool { return g.terms[n].index > first }); n > 1 {
 		g.terms = slices.Clone(g.terms[n-1:])
 	}
 }

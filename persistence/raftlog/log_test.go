@@ -118,7 +118,7 @@ func TestStorageRange(t *testing.T) {
 	defer l.Close()
 	g := l.Group(1)
 	must(t, l.Append([]raftlog.Update{{Group: 1, Entries: entries(1, 1, 9, 1)}}))
-	conf := &raftpb.ConfState{Voters: []uint64{7}}
+	conf := &raftpb.ConfState{Voters: []uint64{7}} // alone: nothing is retained
 	must(t, l.SaveCheckpoints([]raftlog.Checkpoint{{Group: 1, Index: 4, Term: 1, ConfState: conf, Data: []byte("x")}}))
 	for _, c := range []struct {
 		lo, hi, max uint64

@@ -285,10 +285,10 @@ func (r *recovery) checkpoints(body []byte) (reason string) {
 	}
 	for _, c := range all {
 		g := r.log.group(c.Group)
-		if c.Index < g.checkpoint.Index || !c.replaces && c.Index > g.last {
+		if c.Index < g.checkpoint.Index && !c.Reset || !c.replaces && c.Index > g.last {
 			return fmt.Sprintf("the checkpoint at %d of group %d is out of range", c.Index, c.Group)
 		}
-		g.install(c.Checkpoint, c.replaces)
+		g.install(c)
 	}
 	return ""
 }
