@@ -23,7 +23,8 @@ type Frozen struct {
 	hurry   chan struct{} // closed by Hurry
 
 	// owned by Write, then by Thaw
-	touched bool // some of it may be in Badger
+	touched bool   // some of it may be in Badger
+	ts      uint64 // its version there
 }
 
 // Freeze starts a checkpoint: the live overlay becomes read-only and a new one
@@ -87,8 +88,8 @@ func (f *Frozen) write(ctx context.Context) error {
 	// A version of its own for each try: the same row may have another value
 	// in the next one.
 	s.ts++
-	// Nobody reads old versions, so none needs keeping.
-	s.db.SetDiscardTs(s.ts)
+	f.ts = s.ts
+	s.discard()
 	if err := f.writeRows(ctx); err != nil {
 		return err
 	}
@@ -122,7 +123,7 @@ func (f *Frozen) writeRows(ctx context.Context) error {
 			return false
 		}
 		f.touched = true
-		if err = errors.Join(c.write(), s.syncLogs()); err != nil {
+		if err = errors.Join(c.write(f.ts), s.syncLogs()); err != nil {
 			err = s.fail(err)
 			return false
 		}
@@ -144,12 +145,14 @@ func (f *Frozen) writeRows(ctx context.Context) error {
 
 // pause leaves processor and disk to others, for whom the checkpoint is not
 // urgent.
-func (f *Frozen) pause(ctx context.Context, d time.Duration) {
+func (f *Frozen) pause(ctx context.Context, d time.Duration) { rest(ctx, d, f.hurry) }
+
+func rest(ctx context.Context, d time.Duration, hurry <-chan struct{}) {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-t.C:
-	case <-f.hurry:
+	case <-hurry:
 	case <-ctx.Done():
 	}
 }
@@ -174,8 +177,8 @@ func (c *chunk) add(key []byte, r *row) {
 	c.bytes += len(key) + r.cost()
 }
 
-func (c *chunk) write() error {
-	wb := c.s.db.NewWriteBatchAt(c.s.ts)
+func (c *chunk) write(ts uint64) error {
+	wb := c.s.db.NewWriteBatchAt(ts)
 	defer wb.Cancel()
 	arena := make([]byte, 0, c.bytes) // values with their seals; never grows
 	tombstones, from := 0, 0
@@ -246,8 +249,9 @@ func (s *Store) Thaw(f *Frozen, err error) {
 			f.rows.doubt()
 		}
 		s.live = f.rows.join(s.live)
-	} else if f.settles {
-		s.trusting = true
+	} else {
+		s.complete(f.ts)
+		s.trusting = s.trusting || f.settles
 	}
 	s.cfg.Metrics.OverlayBytes.Set(float64(s.live.bytes))
 }

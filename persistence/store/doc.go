@@ -42,6 +42,29 @@
 // Badger knows from before the crash would still be to come.) A database that
 // was empty at Open holds nothing to fear and is trusted from the start.
 //
+// # Rows from elsewhere
+//
+// A snapshot that another node sends is put into Badger by Load, beside the
+// overlay, under a prefix that nobody has used yet; its rows are those of exactly
+// one entry's outcome, and the entries that follow are applied on top of them as
+// on any checkpoint. Both halves of elision still hold then. PutNew is for keys
+// that no earlier entry put, those before the snapshot's included, so no loaded
+// row has such a key; but only because a View, out of which the sender reads, is
+// never ahead of the entry: it is opened on a completed checkpoint, and not before
+// everything that Badger knew at Open was applied again. And a prefix is never
+// used for two loads: rows of an earlier one, of which the later knows nothing,
+// would come back. Deleting a loaded row leaves a tombstone, like that of any row
+// that a checkpoint wrote, since its put was no PutNew of this generation.
+//
+// What was there before is deleted by Erase, in steps, once a checkpoint has
+// completed that was begun after its last row was put; leftovers of loads that
+// came to nothing are, at the next start. Dropping a prefix as Badger does it
+// stops every writer, and is not used.
+//
+// Badger keeps every version of a row that the last checkpoint or an open View
+// can see: the rows of a checkpoint, a load and a deletion each have a version of
+// their own.
+//
 // # No value log
 //
 // All values are in Badger's tree. Collecting garbage in its value log (4.9.6)

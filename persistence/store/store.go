@@ -55,6 +55,13 @@ type Store struct {
 	broken error
 	order  logOrder
 
+	pins sync.Mutex
+	cut  struct { // guarded by pins, as is the next
+		ts   uint64 // version of the last checkpoint that completed
+		done bool   // since Open
+	}
+	pinned map[uint64]int // versions that views see
+
 	// owned by Maintain
 	verified uint64 // number of the table verified last
 
@@ -92,8 +99,9 @@ func Open(cfg Config) (*Store, error) {
 		read: db.NewTransactionAt(math.MaxUint64, false),
 		live: newOverlay(cfg.Split),
 		ts:   db.MaxVersion(),
-		sync: syncFile,
+		sync: syncFile, pinned: map[uint64]int{},
 	}
+	s.cut.ts = s.ts
 	s.vacant = s.ts == 0
 	s.trusting = s.vacant
 	db.SetDiscardTs(s.ts)
