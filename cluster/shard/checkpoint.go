@@ -23,11 +23,21 @@ type checkpointer struct {
 	retry    time.Duration
 	failed   error // why the last one failed
 	forced   bool
+	begun    uint64 // how many
+	done     uint64 // number of the last one that completed
 
 	// while one is under way
 	frozen   Frozen
 	marks    []Checkpoint
+	cuts     []cut
 	logBytes int
+}
+
+// cut is where a group stood at Freeze, to be what its snapshots are of.
+type cut struct {
+	group   *Group
+	version uint32
+	at      Checkpoint
 }
 
 type writeOutcome struct {
@@ -48,7 +58,7 @@ func (s *Set) CheckpointErr() error { return s.checkpoint.failed }
 func (s *Set) checkpointDue(now time.Time) bool {
 	c := &s.checkpoint
 	switch {
-	case c.frozen != nil || now.Before(c.notUntil):
+	case c.frozen != nil || now.Before(c.notUntil) || len(s.changes) > 0:
 		return false
 	case c.forced:
 		return true
@@ -75,15 +85,21 @@ func (s *Set) maybeCheckpoint() {
 		return
 	}
 	c := &s.checkpoint
-	c.frozen, c.marks, c.last, c.forced = frozen, nil, now, false
+	c.frozen, c.marks, c.cuts, c.last, c.forced = frozen, nil, nil, now, false
+	c.begun++
 	for _, g := range s.order {
+		at := g.checkpoint()
 		if g.applied > g.checkpointed {
-			c.marks = append(c.marks, g.checkpoint())
+			c.marks = append(c.marks, at)
+		}
+		// Until then the store may know what this replica has yet to apply again.
+		if g.applied >= g.replayTo && len(g.members) > 1 {
+			c.cuts = append(c.cuts, cut{g, g.version, at})
 		}
 	}
 	c.logBytes, s.appliedSince = s.logBytes, false
 	marks := c.marks
-	s.offload(func() {
+	s.offload(WorkCheckpoint, func() {
 		start := s.config.Now()
 		err := writeCheckpoint(s.ctx, frozen, s.config.Log, marks)
 		s.written <- writeOutcome{s.config.Now().Sub(start), err}
@@ -125,8 +141,14 @@ func (s *Set) finishCheckpoint(o writeOutcome) {
 	}
 	c.retry, c.failed = 0, nil
 	s.logBytes -= c.logBytes
+	c.done = c.begun
 	for _, m := range c.marks {
 		s.groups[m.Group].checkpointed = m.Index
+	}
+	for _, k := range c.cuts {
+		if k.group.version == k.version {
+			k.group.cut = &k.at
+		}
 	}
 	s.config.Metrics.Checkpoints.Inc()
 }

@@ -169,8 +169,18 @@ func (g *Group) applyConf(e *raftpb.Entry) error {
 	default:
 		return fmt.Errorf("entry of unknown type %v", e.GetType())
 	}
+	here := g.configured()
 	g.conf = g.node.ApplyConfChange(change)
+	if here && !g.configured() {
+		g.set.quit(g)
+	}
 	return g.applyMembers(change.AsV2())
+}
+
+// configured says whether the configuration has this replica, if only as a learner. A
+// snapshot may be older than the change that added who it is for.
+func (g *Group) configured() bool {
+	return slices.Contains(g.conf.GetVoters(), g.Replica()) || slices.Contains(g.conf.GetLearners(), g.Replica())
 }
 
 // applyMembers has the members follow the configuration.
@@ -183,7 +193,10 @@ func (g *Group) applyMembers(change *raftpb.ConfChangeV2) error {
 	for _, c := range change.GetChanges() {
 		switch id := c.GetNodeId(); c.GetType() {
 		case raftpb.ConfChangeRemoveNode:
-			delete(members, id)
+			node := members[id]
+			if delete(members, id); node != "" {
+				defer g.tellRemoved(node, id)
+			}
 		case raftpb.ConfChangeAddNode, raftpb.ConfChangeAddLearnerNode:
 			if added.GetId() == id {
 				members[id] = added.GetNode()

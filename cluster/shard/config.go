@@ -97,9 +97,14 @@ type Work uint8
 const (
 	WorkSync Work = iota
 	WorkCheckpoint
+	WorkSnapshot // a chunk is read or written
+	WorkChange   // the log takes up a snapshot or a replica's end
+	WorkErase    // rows that nobody needs any more
 )
 
-func (w Work) String() string { return [...]string{"sync", "checkpoint"}[w] }
+func (w Work) String() string {
+	return [...]string{"sync", "checkpoint", "snapshot", "change", "erase"}[w]
+}
 
 // Defaults of a Config.
 const (
@@ -112,6 +117,7 @@ const (
 	DefaultCheckpointEvery = time.Minute
 	DefaultOverlayBound    = 256 << 20
 	DefaultReads           = 4096
+	DefaultTransfers       = 4
 )
 
 // First is what a group begins with: its first voters, the own one among them,
@@ -144,13 +150,21 @@ type Config struct {
 	// Post runs f on the loop soon; false if it does not. A lost call costs time,
 	// nothing else: Round finds what it was for.
 	Post func(f func()) bool
+	// Rows are what snapshots are made of, and Ship tells another node about them:
+	// a body for Take there. It does not block, and bodies for one node arrive in
+	// order, or not at all. Both nil where there are no other replicas.
+	Rows Rows
+	Ship func(node string, body []byte) error
+	// Transfers bounds the snapshots that are sent to one node at once, and those
+	// that are taken from all of them.
+	Transfers int
 	// Bootstrap says what a group of Found begins with. By default it is one voter,
 	// here, with a random id.
 	Bootstrap func(group uint32) (First, error)
 	// Now is the clock: of syncs and of checkpoints, Raft's is Tick.
 	Now func() time.Time
-	// Offload runs work that takes the disk's time, one sync and one checkpoint
-	// at once at most, and may run it before it returns or never. Nil: goroutines
+	// Offload runs work that takes the disk's time, one sync, one checkpoint, one change and
+	// one erasure at once at most, and one snapshot's chunk for each transfer, and may run it before it returns or never. Nil: goroutines
 	// of the Set's own. It is for simulations, which have no goroutine and no
 	// real clock.
 	Offload func(work Work, run func())
@@ -186,6 +200,7 @@ func (c Config) withDefaults() Config {
 	def(&c.CheckpointLog, DefaultCheckpointLog)
 	def(&c.OverlayBound, DefaultOverlayBound)
 	def(&c.Reads, DefaultReads)
+	def(&c.Transfers, DefaultTransfers)
 	if c.SlowSync == 0 {
 		c.SlowSync = DefaultSlowSync
 	}
@@ -228,6 +243,7 @@ func (c Config) Validate() error {
 	need(c.SlowSync > 0 && c.SyncWait > 0, "slow sync of %v, wait of %v", c.SlowSync, c.SyncWait)
 	need(c.CheckpointBytes > 0 && c.CheckpointLog > 0 && c.CheckpointEvery > 0, "checkpoint bounds must be positive")
 	need(c.OverlayBound >= c.CheckpointBytes, "overlay bound of %d is below the %d of a checkpoint", c.OverlayBound, c.CheckpointBytes)
+	need(c.Transfers > 0, "%d transfers", c.Transfers)
 	need(c.Reads > 0, "%d reads", c.Reads)
 	return errors.Join(errs...)
 }

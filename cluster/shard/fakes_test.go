@@ -96,14 +96,24 @@ func (l *memLog) apply(op any) {
 
 func (l *memLog) save(cp Checkpoint) {
 	g := l.groups[cp.Group]
-	if g == nil {
-		g = &memGroup{MemoryStorage: raft.NewMemoryStorage()}
+	var last uint64
+	if g != nil {
+		last, _ = g.LastIndex()
+	}
+	if g == nil || cp.Reset || cp.Index > last {
+		fresh := &memGroup{MemoryStorage: raft.NewMemoryStorage()}
+		if g != nil && !cp.Reset {
+			hs, _, _ := g.InitialState()
+			must(fresh.SetHardState(hs))
+		}
+		g = fresh
 		l.groups[cp.Group] = g
 		index, term := cp.Index, cp.Term
 		must(g.ApplySnapshot(&raftpb.Snapshot{Metadata: &raftpb.SnapshotMetadata{Index: &index, Term: &term, ConfState: cp.ConfState}}))
-	} else {
+	} else if first, _ := g.FirstIndex(); cp.Index >= first {
 		must(g.Compact(cp.Index))
 	}
+	cp.Reset = false
 	g.cp = cp
 }
 

@@ -86,6 +86,9 @@ type Group struct {
 	data      []byte            // holding, encoded: of the next checkpoint
 	heard     map[uint64]string // where replicas are that are not members yet, by what they say
 	replayTo  uint64            // up to which the log held entries at the start
+	cut       *Checkpoint       // what a snapshot is of: as of the last checkpoint; nil before one has completed
+	leaving   bool              // the configuration has this replica no more
+	alone     int               // ticks without a leader
 	role      Role
 	state     raft.StateType // as of the last Ready
 	term      uint64         // as of the last Ready
@@ -180,6 +183,10 @@ func (g *Group) Campaign() error {
 
 func (g *Group) tick() {
 	g.node.Tick()
+	g.lonely()
+	if (g.set.ticks+uint64(g.id))%uint64(g.set.config.ElectionTicks) == 0 {
+		g.follow()
+	}
 	if !g.dirty && g.node.HasReady() {
 		g.touch()
 	}

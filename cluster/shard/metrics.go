@@ -18,6 +18,7 @@ type Metrics struct {
 	Checkpoints       prometheus.Counter
 	CheckpointErrors  prometheus.Counter
 	CheckpointSeconds prometheus.Histogram
+	Snapshots         *prometheus.CounterVec
 	Dropped           *prometheus.CounterVec
 }
 
@@ -30,6 +31,7 @@ const (
 	dropNoTransport = "no_transport" // messages to replicas that this node cannot reach
 	dropMessage     = "message"      // messages of other replicas that no group took
 	dropUnknown     = "unknown"      // messages to replicas of which it is not known where they are
+	dropParcel      = "parcel"       // words about snapshots and removals that could not be sent
 	dropRead        = "read_bound"   // reads refused
 )
 
@@ -57,6 +59,8 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		Checkpoints:       counter("checkpoints_total", "Checkpoints completed."),
 		CheckpointErrors:  counter("checkpoint_errors_total", "Checkpoints failed; they are tried again."),
 		CheckpointSeconds: histogram("checkpoint_seconds", "Time of one checkpoint, off the loop.", prometheus.ExponentialBuckets(1e-3, 2, 18)),
+		Snapshots: f.NewCounterVec(prometheus.CounterOpts{Namespace: "rookery", Subsystem: "shard", Name: "snapshots_total",
+			Help: "Snapshots that replicas began with, sent and taken."}, []string{"way"}),
 		Dropped: f.NewCounterVec(prometheus.CounterOpts{Namespace: "rookery", Subsystem: "shard", Name: "dropped_total",
 			Help: "Proposals, reads and messages given up, by reason."}, []string{"reason"}),
 	}

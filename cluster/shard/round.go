@@ -19,6 +19,10 @@ func (s *Set) Round() error {
 	for s.err == nil && !s.out && s.collect() {
 		s.commit()
 	}
+	if s.err == nil && !s.out {
+		s.maybeChange()
+		s.maybeErase()
+	}
 	if s.err == nil {
 		s.maybeCheckpoint()
 	}
@@ -41,6 +45,13 @@ func (s *Set) settle() {
 	case o := <-s.written:
 		s.finishCheckpoint(o)
 	default:
+	}
+	s.mu.Lock()
+	finished := s.finished
+	s.finished = nil
+	s.mu.Unlock()
+	for _, done := range finished {
+		done()
 	}
 }
 

@@ -29,7 +29,7 @@ func TestOverSegmentLog(t *testing.T) {
 			t.Fatal(err)
 		}
 		set, err := New(Config{Log: SegmentLog{log}, Store: store, Found: []uint32{0, 1, 2}, Machine: among(machines),
-			Post: func(f func()) bool { posted <- f; return true }, SyncWait: time.Hour})
+			Post: func(f func()) bool { posted <- f; return true }, SyncWait: time.Hour, SlowSync: time.Hour})
 		if err != nil {
 			t.Fatal(err)
 		}

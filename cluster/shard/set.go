@@ -37,6 +37,15 @@ type Set struct {
 
 	spare, spareIntake []*Group // the slices that dirty and intake change places with
 
+	ticks    uint64
+	outgoing []*outgoing // snapshots
+	incoming []*incoming
+	versions map[uint32]uint32 // of key spaces, the last that this process has given out
+	changes  []change
+	saving   bool // a change is on its way into the log
+	waste    []waste
+	erasing  bool
+
 	appliedSince bool // since the last checkpoint was begun
 	logBytes     int  // appended since the last checkpoint
 	checkpoint   checkpointer
@@ -47,6 +56,9 @@ type Set struct {
 	written  chan writeOutcome // from the checkpoint's writer; at most one
 	left     atomic.Uint64     // the sync that the loop does not wait for
 	running  sync.WaitGroup
+
+	mu       sync.Mutex
+	finished []func() // guarded by mu: what jobs have for the loop
 }
 
 // ready is a Ready and whose it is.
@@ -70,6 +82,7 @@ func New(config Config) (*Set, error) {
 		config:   config.withDefaults(),
 		groups:   map[uint32]*Group{},
 		buried:   map[uint32]holding{},
+		versions: map[uint32]uint32{},
 		requests: make(chan uint64, 1),
 		synced:   make(chan syncResult, 1),
 		written:  make(chan writeOutcome, 1),
@@ -86,6 +99,7 @@ func New(config Config) (*Set, error) {
 			s.add(g)
 		}
 	}
+	s.leftovers()
 	if err := s.stand(); err != nil {
 		return nil, err
 	}
@@ -135,6 +149,7 @@ func (s *Set) Resume() error {
 			return err
 		}
 		fresh[i].machine, fresh[i].checkpointed, fresh[i].replayTo = g.machine, g.checkpointed, g.replayTo
+		fresh[i].cut, fresh[i].leaving = g.cut, g.leaving
 	}
 	clear(s.batch)
 	clear(s.updates)
@@ -194,9 +209,12 @@ func (s *Set) Tick() {
 	if s.err != nil {
 		return
 	}
+	s.ticks++
 	for _, g := range s.order {
 		g.tick()
 	}
+	s.tickOutgoing()
+	s.tickIncoming()
 }
 
 // Close stops the goroutines and waits for them, so for a sync that is out. It is
@@ -210,6 +228,9 @@ func (s *Set) Close() {
 	s.cancel()
 	close(s.requests)
 	s.running.Wait()
+	for _, o := range s.outgoing {
+		o.cut.Close()
+	}
 }
 
 // fail stops accepting, for good or until Resume. What is in flight gets no answer but Follow:
@@ -254,13 +275,24 @@ func (s *Set) sync(number uint64) {
 	}
 }
 
-// offload the writing of a checkpoint.
-func (s *Set) offload(run func()) {
+// offload work that takes the disk's time.
+func (s *Set) offload(work Work, run func()) {
 	if s.config.Offload != nil {
-		s.config.Offload(WorkCheckpoint, run)
+		s.config.Offload(work, run)
 		return
 	}
 	s.running.Go(run)
+}
+
+// job runs something off the loop, and what it returns on the loop.
+func (s *Set) job(work Work, run func() func()) {
+	s.offload(work, func() {
+		done := run()
+		s.mu.Lock()
+		s.finished = append(s.finished, done)
+		s.mu.Unlock()
+		s.post()
+	})
 }
 
 func wrapLog(op string, err error) error { return fmt.Errorf("%w: %s: %w", ErrLog, op, err) }

@@ -55,6 +55,7 @@ func (g *Group) Status() Status {
 			return
 		}
 		p := &st.Members[i]
+		p.Filling = g.set.sending(g, id) != nil
 		p.Match, p.Next, p.Active = pr.Match, pr.Next, pr.RecentActive || id == g.Replica()
 	})
 	return st

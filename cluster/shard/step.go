@@ -19,6 +19,9 @@ func (s *Set) Step(node string, group uint32, m *raftpb.Message) error {
 	case !g.hears(node, m.GetFrom()):
 		return fmt.Errorf("%w: %x of group %d is not on %s", ErrNoReplica, m.GetFrom(), group, node)
 	}
+	if kind := m.GetType(); kind == raftpb.MsgPreVote || kind == raftpb.MsgVote {
+		g.tellRemoved(node, m.GetFrom())
+	}
 	return g.Step(m)
 }
 
