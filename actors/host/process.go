@@ -87,6 +87,13 @@ func (v virtual) SendSystemMessage(*actor.PID, any) {}
 // Stop implements actor.Process; actors stop when they have been idle.
 func (v virtual) Stop(*actor.PID) {}
 
+// Remove a shard that leads nothing any more: another of its number may be made.
+func (y *System) Remove(s *Shard) {
+	if at := Address(s.cfg.Shard); y.shards[at] == (virtual{s}) {
+		delete(y.shards, at)
+	}
+}
+
 // supervisor decides what becomes of an actor that panicked.
 type supervisor struct{ shard *Shard }
 

@@ -48,6 +48,7 @@ type Node struct {
 	store    *store.Store
 	set      *shard.Set
 	control  *control.Control
+	system   *host.System
 	shards   map[uint32]*host.Shard
 	conns    *conns.Conns
 	sessions *session.Gateway
@@ -194,8 +195,10 @@ func (n *Node) openShards() error {
 	}
 	n.courier = shard.NewCourier([]byte{byte(kindRaft)}, n.office.loose)
 	n.office.on(kindRaft, n.hearRaft)
+	n.office.on(kindSnapshot, n.hearParcel)
 	if n.set, err = shard.New(shard.Config{
-		Log: log, Store: storeAdapter{n.store}, Node: n.dir.Node(), Found: found, Machine: n.machines(gate, count), Send: n.courier.Take, Post: n.conns.Post,
+		Log: log, Store: storeAdapter{n.store}, Node: n.dir.Node(), Found: found, Machine: n.machines(gate, count), Retire: n.retire, Post: n.conns.Post,
+		Send: n.courier.Take, Ship: n.ship, Rows: rowsAdapter{n.store},
 		CheckpointEvery: n.cfg.CheckpointEvery, CheckpointBytes: n.cfg.CheckpointBytes, CheckpointLog: n.cfg.CheckpointLog,
 		OverlayBound: overlayFactor * n.cfg.CheckpointBytes,
 		Logger:       n.cfg.Log.With("part", "shard"), Metrics: shard.NewMetrics(n.registry),

@@ -11,7 +11,7 @@ import (
 // machines makes what the groups' entries are for: group 0's control, and a host
 // for each shard that this node holds a replica of.
 func (n *Node) machines(gate *gateway, count uint32) func(*shard.Group, uint32) (shard.Machine, error) {
-	system := host.NewSystem()
+	n.system = host.NewSystem()
 	metrics := host.NewMetrics(n.registry)
 	settings := n.cfg.users()
 	return func(g *shard.Group, version uint32) (shard.Machine, error) {
@@ -21,7 +21,7 @@ func (n *Node) machines(gate *gateway, count uint32) func(*shard.Group, uint32) 
 			return n.control, nil
 		}
 		s, err := host.New(host.Config{
-			Shard: id, Space: mailbox.Space{Shard: id, Version: version}, System: system, Store: n.store, Gateway: gate, Router: n.router,
+			Shard: id, Space: mailbox.Space{Shard: id, Version: version}, System: n.system, Store: n.store, Gateway: gate, Router: n.router,
 			ShardOf: func(user string) uint32 { return placement.ShardOf(user, count) },
 			Load: func(id string, rows user.Rows, att []user.Attachment) (host.Core, error) {
 				return settings.Load(id, rows, att)
@@ -35,6 +35,27 @@ func (n *Node) machines(gate *gateway, count uint32) func(*shard.Group, uint32) 
 		s.Bind(g)
 		n.shards[id] = s
 		return s, nil
+	}
+}
+
+// retire takes leave of a shard that this node holds no replica of any more, or
+// that begins anew on a snapshot.
+func (n *Node) retire(group uint32, m shard.Machine) {
+	if s, ok := m.(*host.Shard); ok {
+		n.system.Remove(s)
+		delete(n.shards, group)
+	}
+}
+
+// ship tells another node about a replica that one of both holds.
+func (n *Node) ship(node string, body []byte) error {
+	return n.office.send(node, append(frame(kindSnapshot, len(body)), body...))
+}
+
+// hearParcel takes what ship of another node was given.
+func (n *Node) hearParcel(from string, body []byte) {
+	if err := n.set.Take(from, body); err != nil {
+		n.cfg.Log.Warn("what another node says about replicas cannot be read", "node", from, "err", err)
 	}
 }
 
