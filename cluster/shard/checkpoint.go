@@ -93,7 +93,7 @@ func (s *Set) maybeCheckpoint() {
 			c.marks = append(c.marks, at)
 		}
 		// Until then the store may know what this replica has yet to apply again.
-		if g.applied >= g.replayTo && len(g.members) > 1 {
+		if g.applied >= g.replayTo {
 			c.cuts = append(c.cuts, cut{g, g.version, at})
 		}
 	}

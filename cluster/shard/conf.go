@@ -169,6 +169,7 @@ func (g *Group) applyConf(e *raftpb.Entry) error {
 	default:
 		return fmt.Errorf("entry of unknown type %v", e.GetType())
 	}
+	g.changes++
 	here := g.configured()
 	g.conf = g.node.ApplyConfChange(change)
 	if here && !g.configured() {

@@ -155,6 +155,10 @@ type Config struct {
 	// order, or not at all. Both nil where there are no other replicas.
 	Rows Rows
 	Ship func(node string, body []byte) error
+	// Holders, where set, are nodes that hold a group as far as is known, beside
+	// those that its configuration names here: a replica that missed its removal may
+	// know of nobody else who is still there.
+	Holders func(group uint32) []string
 	// Transfers bounds the snapshots that are sent to one node at once, and those
 	// that are taken from all of them.
 	Transfers int

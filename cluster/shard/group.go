@@ -101,6 +101,7 @@ type Group struct {
 	applied, appliedTerm, checkpointed uint64
 	conf                               *raftpb.ConfState
 	changing                           bool   // a change of the configuration was begun
+	changes                            uint64 // applied
 	changeIndex                        uint64 // of its entry, once it was in a Ready
 
 	proposal  proposal

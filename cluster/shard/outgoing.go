@@ -62,7 +62,7 @@ func (s *Set) offer(g *Group, replica, first uint64) {
 	if !ok || to >= s.config.Transfers || s.sending(g, replica) != nil {
 		return
 	}
-	if g.cut == nil {
+	if g.cut == nil || g.cut.Index+1 < first {
 		s.Checkpoint() // there is one to offer after it
 		return
 	}

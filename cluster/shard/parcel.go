@@ -2,6 +2,8 @@ package shard
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 
 	"google.golang.org/protobuf/proto"
 
@@ -56,9 +58,7 @@ func (s *Set) Take(node string, body []byte) error {
 	case *shardpb.Parcel_Removed:
 		s.removed(p, b.Removed)
 	case *shardpb.Parcel_Query:
-		if g := s.groups[p.GetGroup()]; g != nil {
-			g.tellRemoved(node, p.GetReplica())
-		}
+		s.asked(node, p, b.Query)
 	}
 	return nil
 }
@@ -74,6 +74,23 @@ func (g *Group) tellRemoved(node string, replica uint64) {
 	g.set.ship(node, &shardpb.Parcel{Group: g.id, Replica: replica, Body: &shardpb.Parcel_Removed{
 		Removed: &shardpb.Removed{Term: g.leadTerm},
 	}})
+}
+
+// asked whether a replica is one still: the leader knows.
+func (s *Set) asked(node string, p *shardpb.Parcel, q *shardpb.Query) {
+	g := s.groups[p.GetGroup()]
+	switch {
+	case g == nil:
+	case q.GetNode() != "":
+		g.tellRemoved(q.GetNode(), p.GetReplica())
+	case g.role == Leading:
+		g.tellRemoved(node, p.GetReplica())
+	default:
+		if leader := g.LeaderNode(); leader != "" && leader != s.config.Node {
+			q.Node = node
+			s.ship(leader, p)
+		}
+	}
 }
 
 // removed takes in that this replica is one no more. A leader of an earlier term
@@ -95,8 +112,13 @@ func (g *Group) lonely() {
 	if g.alone%(lonelyElections*g.set.config.ElectionTicks) != 0 {
 		return
 	}
-	for replica, node := range g.members {
-		if replica != g.Replica() {
+	nodes := slices.Collect(maps.Values(g.members))
+	if g.set.config.Holders != nil {
+		nodes = append(nodes, g.set.config.Holders(g.id)...) // all others may have moved
+	}
+	slices.Sort(nodes)
+	for _, node := range slices.Compact(nodes) {
+		if node != g.set.config.Node {
 			g.set.ship(node, &shardpb.Parcel{Group: g.id, Replica: g.Replica(), Body: &shardpb.Parcel_Query{Query: &shardpb.Query{}}})
 		}
 	}

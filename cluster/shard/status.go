@@ -65,6 +65,13 @@ func (g *Group) Status() Status {
 // to be changed; a change of the configuration replaces it.
 func (g *Group) Members() map[uint64]string { return g.members }
 
+// Learners is how many replicas have no vote yet.
+func (g *Group) Learners() int { return len(g.conf.GetLearners()) }
+
+// Changes counts the changes of the configuration that this replica has applied
+// since it began.
+func (g *Group) Changes() uint64 { return g.changes }
+
 // LeaderNode is the node of the group's leader; empty where it is not known.
 func (g *Group) LeaderNode() string {
 	if g.leader == raft.None {

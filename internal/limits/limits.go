@@ -126,6 +126,11 @@ const (
 	DrainTimeout     = 15 * time.Second
 )
 
+// Replicas.
+const (
+	Moving = 8 // groups that a node takes to other nodes at once
+)
+
 // Raft log.
 const (
 	LogSegment   = 64 << 20  // one segment file

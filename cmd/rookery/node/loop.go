@@ -79,6 +79,7 @@ func (t *timers) over(next *time.Time, every time.Duration) bool {
 func (n *Node) tick(due *timers) {
 	if due.over(&due.raft, raftTick) {
 		n.set.Tick()
+		n.mover.round()
 		n.control.Tick()
 		n.sweep()
 	}

@@ -55,6 +55,7 @@ type Node struct {
 	router   *router
 	office   *office
 	courier  *shard.Courier // of Raft's messages
+	mover    *mover
 	rest     *backend
 	streams  *events.Streams
 	api      *api.API
@@ -198,13 +199,14 @@ func (n *Node) openShards() error {
 	n.office.on(kindSnapshot, n.hearParcel)
 	if n.set, err = shard.New(shard.Config{
 		Log: log, Store: storeAdapter{n.store}, Node: n.dir.Node(), Found: found, Machine: n.machines(gate, count), Retire: n.retire, Post: n.conns.Post,
-		Send: n.courier.Take, Ship: n.ship, Rows: rowsAdapter{n.store},
+		Send: n.courier.Take, Ship: n.ship, Rows: rowsAdapter{n.store}, Holders: n.holders,
 		CheckpointEvery: n.cfg.CheckpointEvery, CheckpointBytes: n.cfg.CheckpointBytes, CheckpointLog: n.cfg.CheckpointLog,
 		OverlayBound: overlayFactor * n.cfg.CheckpointBytes,
 		Logger:       n.cfg.Log.With("part", "shard"), Metrics: shard.NewMetrics(n.registry),
 	}); err != nil {
 		return err
 	}
+	n.mover = newMover(n.set, n.control.View, n.cfg.Log.With("part", "mover"))
 	if err := n.dir.Established(); err != nil {
 		return err
 	}

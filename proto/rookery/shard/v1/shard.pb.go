@@ -720,7 +720,9 @@ func (x *Removed) GetTerm() uint64 {
 // Query asks whether the replica is still in the group's configuration. It comes
 // from one that hears of no leader.
 type Query struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// node that asks, where another has passed the question on to the leader.
+	Node          string `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -753,6 +755,13 @@ func (x *Query) ProtoReflect() protoreflect.Message {
 // Deprecated: Use Query.ProtoReflect.Descriptor instead.
 func (*Query) Descriptor() ([]byte, []int) {
 	return file_rookery_shard_v1_shard_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Query) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
 }
 
 var File_rookery_shard_v1_shard_proto protoreflect.FileDescriptor
@@ -800,8 +809,9 @@ const file_rookery_shard_v1_shard_proto_rawDesc = "" +
 	"\x05index\x18\x02 \x01(\x04R\x05index\x12\x16\n" +
 	"\x06broken\x18\x03 \x01(\bR\x06broken\"\x1d\n" +
 	"\aRemoved\x12\x12\n" +
-	"\x04term\x18\x01 \x01(\x04R\x04term\"\a\n" +
-	"\x05Query*w\n" +
+	"\x04term\x18\x01 \x01(\x04R\x04term\"\x1b\n" +
+	"\x05Query\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node*w\n" +
 	"\aVerdict\x12\x17\n" +
 	"\x13VERDICT_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eVERDICT_WANTED\x10\x01\x12\x19\n" +

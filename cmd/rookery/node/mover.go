@@ -1,0 +1,119 @@
+package node
+
+import (
+	"errors"
+	"log/slog"
+
+	"github.com/rookery-im/rookery/cluster/balance"
+	"github.com/rookery-im/rookery/cluster/control"
+	"github.com/rookery-im/rookery/cluster/shard"
+	"github.com/rookery-im/rookery/internal/limits"
+)
+
+// mover takes the groups that this node leads, by single steps, to the nodes where
+// the view wants them. It keeps nothing that matters: the next leader of a group
+// goes on from its configuration. It belongs to the loop.
+type mover struct {
+	set  *shard.Set
+	view func() *control.View // nil while nothing is known
+	log  *slog.Logger
+
+	settled map[uint32]stand // groups that are where they ought to be
+	from    int              // the group to begin with: all have their turn
+}
+
+// stand is what a group's being settled rests on.
+type stand struct{ view, term, changes uint64 }
+
+func newMover(set *shard.Set, view func() *control.View, log *slog.Logger) *mover {
+	return &mover{set: set, view: view, log: log, settled: map[uint32]stand{}}
+}
+
+// round takes each group one step on, and no more than a few off their place at once.
+func (m *mover) round() {
+	v := m.view()
+	if v == nil || m.set.Err() != nil {
+		return
+	}
+	moving := 0
+	var idle []*shard.Group
+	for _, g := range m.set.Groups() {
+		if !g.Leading() || m.settled[g.ID()] == standOf(g, v) {
+			continue
+		}
+		if g.Changing() || g.Learners() > 0 {
+			moving++
+			m.step(g, v)
+			continue
+		}
+		idle = append(idle, g)
+	}
+	for i := range idle {
+		if moving >= limits.Moving {
+			break
+		}
+		if m.step(idle[(m.from+i)%len(idle)], v) {
+			moving++
+		}
+	}
+	m.from++
+}
+
+func standOf(g *shard.Group, v *control.View) stand {
+	return stand{v.Version, g.Term(), g.Changes()}
+}
+
+// step says whether the group moves.
+func (m *mover) step(g *shard.Group, v *control.View) bool {
+	alive := func(node string) bool {
+		member, ok := v.Node(node)
+		return ok && member.State == control.Ready
+	}
+	s := balance.Next(balanced(g.Status()), wanted(v, g.ID()), alive)
+	if s.Kind == balance.Done {
+		m.settled[g.ID()] = standOf(g, v)
+	}
+	if s.Kind == balance.Done || s.Kind == balance.Wait {
+		return false
+	}
+	var err error
+	switch s.Kind {
+	case balance.Add:
+		_, err = g.AddLearner(s.Node)
+	case balance.Promote:
+		err = g.Promote(s.Replica)
+	case balance.Transfer:
+		err = g.Transfer(s.Replica)
+	case balance.Remove:
+		err = g.Remove(s.Replica)
+	}
+	if err != nil {
+		if !errors.Is(err, shard.ErrChanging) && !errors.Is(err, shard.ErrNotLeading) {
+			m.log.Warn("a replica is not moved", "group", g.ID(), "step", s.Kind, "node", s.Node, "err", err)
+		}
+		return false
+	}
+	m.log.Info("a group moves", "group", g.ID(), "step", s.Kind, "node", s.Node)
+	return true
+}
+
+// holders are where a group ought to be.
+func (n *Node) holders(group uint32) []string { return wanted(n.control.View(), group) }
+
+// wanted are the nodes that ought to hold a group, the one that should lead first.
+func wanted(v *control.View, group uint32) (nodes []string) {
+	for _, number := range v.Of(group) {
+		if m, ok := v.Member(number); ok {
+			nodes = append(nodes, m.Node)
+		}
+	}
+	return nodes
+}
+
+func balanced(st shard.Status) balance.Group {
+	g := balance.Group{Self: st.Replica, Last: st.Applied, Changing: st.Changing}
+	for _, p := range st.Members {
+		g.Replicas = append(g.Replicas, balance.Replica{ID: p.Replica, Node: p.Node, Learner: p.Learner, Active: p.Active && !p.Filling, Match: p.Match})
+	}
+	return g
+}
