@@ -58,10 +58,13 @@ type Config struct {
 	// Self is this node: the creator of the cluster if it has to be created.
 	Self Member
 	// Space is the version of the key space that the rows lie in.
-	Space  uint32
-	Now    func() time.Time
-	Random io.Reader
-	Logger *slog.Logger
+	Space uint32
+	// Changed is told each view that is committed, on the loop, and in New the one
+	// that the rows hold.
+	Changed func(*View)
+	Now     func() time.Time
+	Random  io.Reader
+	Logger  *slog.Logger
 }
 
 // Validate reports everything that is wrong.
@@ -115,6 +118,9 @@ func New(config Config) (*Control, error) {
 	if config.Shards == 0 {
 		config.Shards = DefaultShards
 	}
+	if config.Changed == nil {
+		config.Changed = func(*View) {}
+	}
 	if config.Now == nil {
 		config.Now = time.Now
 	}
@@ -148,6 +154,9 @@ func (c *Control) Attach(g Group) { c.group = g }
 
 // View is what is committed, as far as this node knows. Any goroutine.
 func (c *Control) View() *View { return c.view.Load() }
+
+// Leads says whether this node leads group 0, and operations are of use.
+func (c *Control) Leads() bool { return c.state != nil }
 
 // Ready says whether there are a cluster and a key, and this node leads group
 // 0. Any goroutine.
@@ -363,5 +372,6 @@ func (c *Control) publish() error {
 		return err
 	}
 	c.view.Store(v)
+	c.config.Changed(v)
 	return nil
 }

@@ -59,16 +59,18 @@ func (m Member) Validate() error {
 	return errors.Join(errs...)
 }
 
-func (m Member) proto() *controlpb.Member {
+// Proto is the member as nodes send and keep it.
+func (m Member) Proto() *controlpb.Member {
 	return &controlpb.Member{
 		Node: m.Node, Number: uint32(m.Number), Incarnation: m.Incarnation, Peer: m.Peer, Gossip: m.Gossip, Clients: m.Clients,
 		Roles: m.Roles, Zone: m.Zone, Version: m.Version, State: controlpb.MemberState(m.State), Since: uint64(m.Since.UnixMilli()), //nolint:gosec // after 1970
 	}
 }
 
-func memberOf(p *controlpb.Member) (Member, error) {
+// MemberOf takes what Proto gave.
+func MemberOf(p *controlpb.Member) (Member, error) {
 	m := Member{
-		Node: p.GetNode(), Number: uint16(p.GetNumber()), Incarnation: p.GetIncarnation(), Peer: p.GetPeer(), Gossip: p.GetGossip(), Clients: p.GetClients(), //nolint:gosec // looked at below
+		Node: p.GetNode(), Number: uint16(p.GetNumber()), Incarnation: p.GetIncarnation(), Peer: p.GetPeer(), Gossip: p.GetGossip(), Clients: p.GetClients(),
 		Roles: p.GetRoles(), Zone: p.GetZone(), Version: p.GetVersion(), State: MemberState(p.GetState()), Since: time.UnixMilli(int64(p.GetSince())), //nolint:gosec // looked at below
 	}
 	if n := p.GetNumber(); n == 0 || n > math.MaxUint16 {
@@ -78,6 +80,15 @@ func memberOf(p *controlpb.Member) (Member, error) {
 		return m, fmt.Errorf("control: member %d is in state %d", m.Number, s)
 	}
 	return m, m.Validate()
+}
+
+// Candidate takes what Proto gave of a node that asks to be admitted: nothing is
+// believed of its number and state.
+func Candidate(p *controlpb.Member) Member {
+	return Member{
+		Node: p.GetNode(), Incarnation: p.GetIncarnation(), Peer: p.GetPeer(), Gossip: p.GetGossip(), Clients: p.GetClients(),
+		Roles: p.GetRoles(), Zone: p.GetZone(), Version: p.GetVersion(),
+	}
 }
 
 func placed(replicas []uint16) *controlpb.Placement {
@@ -120,7 +131,7 @@ func (s *state) byNumber(number uint16) (Member, bool) {
 
 func (d *draft) putMember(m Member) {
 	d.members[m.Node] = m
-	d.put(kindMember, []byte(m.Node), m.proto())
+	d.put(kindMember, []byte(m.Node), m.Proto())
 	d.seen = true
 }
 
@@ -151,8 +162,8 @@ func (d *draft) admit(m Member) (Member, error) {
 	case was.State == Removed:
 		return Member{}, fmt.Errorf("%w: it was node %d, until %s", ErrRemoved, was.Number, was.Since.UTC().Format(time.RFC3339))
 	case m.Incarnation < was.Incarnation,
-		// One life has one address: these are two.
-		m.Incarnation == was.Incarnation && (m.Peer != was.Peer || m.Gossip != was.Gossip):
+		// One life has one address: these are two. The creator's is told later.
+		m.Incarnation == was.Incarnation && (was.Peer != "" && m.Peer != was.Peer || was.Gossip != "" && m.Gossip != was.Gossip):
 		return Member{}, fmt.Errorf("%w: life %d of %s is known, and has links at %s", ErrStale, was.Incarnation, was.Node, was.Peer)
 	case same(m, was):
 		return was, nil

@@ -7,8 +7,8 @@ import (
 	"github.com/rookery-im/rookery/cluster/placement"
 )
 
-// replicas of every group, as soon as there are as many nodes for them.
-const replicas = 3
+// Replicas of every group, as soon as there are as many nodes for them.
+const Replicas = 3
 
 // plan says where the replicas of all groups ought to be, given the members and
 // where they are; group 0 is planned like a shard. It is pure.
@@ -26,8 +26,8 @@ func plan(shards uint32, members []Member, now [][]uint16) ([][]uint16, error) {
 	if len(nodes) == 0 {
 		return now, nil
 	}
-	want := replicas
-	if len(nodes) < replicas && !replicated(now) {
+	want := Replicas
+	if len(nodes) < Replicas && !replicated(now) {
 		want = 1
 		nodes = holders(nodes, now)
 	}
@@ -60,7 +60,7 @@ func candidates(members []Member, now [][]uint16) []placement.Node {
 		}
 	}
 	for _, m := range members {
-		if m.State == Lost && m.Has(RoleData) && len(nodes) < replicas && holds(now, m.Number) {
+		if m.State == Lost && m.Has(RoleData) && len(nodes) < Replicas && holds(now, m.Number) {
 			add(m)
 		}
 	}

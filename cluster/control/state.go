@@ -132,7 +132,7 @@ func (s *state) takeMember(node string, value []byte) error {
 	if err := proto.Unmarshal(value, &p); err != nil {
 		return err
 	}
-	m, err := memberOf(&p)
+	m, err := MemberOf(&p)
 	if err == nil && m.Node != node {
 		err = fmt.Errorf("member %q is %q", node, m.Node)
 	}

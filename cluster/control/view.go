@@ -130,11 +130,11 @@ func (v *View) Newer(than *View) bool { return than == nil || v.Version > than.V
 // ErrView: what should be a view is none.
 var ErrView = errors.New("control: not a view")
 
-// Encode is the view as nodes send and keep it. It holds private keys.
-func (v *View) Encode() ([]byte, error) {
+// Proto is the view as nodes send it. It holds private keys.
+func (v *View) Proto() *controlpb.View {
 	p := &controlpb.View{Version: v.Version, Cluster: v.Cluster, Shards: v.Shards}
 	for i := range v.Members {
-		p.Members = append(p.Members, v.Members[i].proto())
+		p.Members = append(p.Members, v.Members[i].Proto())
 	}
 	for _, replicas := range v.Replicas {
 		p.Groups = append(p.Groups, placed(replicas))
@@ -145,25 +145,17 @@ func (v *View) Encode() ([]byte, error) {
 		})
 	}
 	slices.SortFunc(p.Keys, func(a, b *controlpb.SigningKey) int { return cmp.Compare(a.GetNumber(), b.GetNumber()) })
-	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(p)
-	if err != nil {
-		return nil, fmt.Errorf("control: encode view: %w", err)
-	}
-	return b, nil
+	return p
 }
 
-// Decode a view, from another node or from the disk.
-func Decode(b []byte) (*View, error) {
-	var p controlpb.View
-	if err := proto.Unmarshal(b, &p); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrView, err)
-	}
+// ViewOf takes what Proto gave.
+func ViewOf(p *controlpb.View) (*View, error) {
 	v := &View{Version: p.GetVersion(), Cluster: p.GetCluster(), Shards: p.GetShards(), keys: map[string]Key{}}
 	if v.Cluster == "" || v.Version == 0 || len(p.GetGroups()) != int(v.Shards)+1 {
 		return nil, fmt.Errorf("%w: version %d of cluster %q, %d groups for %d shards", ErrView, v.Version, v.Cluster, len(p.GetGroups()), v.Shards)
 	}
 	for _, m := range p.GetMembers() {
-		member, err := memberOf(m)
+		member, err := MemberOf(m)
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrView, err)
 		}
@@ -185,6 +177,24 @@ func Decode(b []byte) (*View, error) {
 		}
 	}
 	return v, nil
+}
+
+// Encode is the view as nodes keep it. It holds private keys.
+func (v *View) Encode() ([]byte, error) {
+	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(v.Proto())
+	if err != nil {
+		return nil, fmt.Errorf("control: encode view: %w", err)
+	}
+	return b, nil
+}
+
+// Decode what Encode gave.
+func Decode(b []byte) (*View, error) {
+	var p controlpb.View
+	if err := proto.Unmarshal(b, &p); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrView, err)
+	}
+	return ViewOf(&p)
 }
 
 // Key signs tokens. Private is never logged or shown.

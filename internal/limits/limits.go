@@ -156,4 +156,7 @@ const (
 const (
 	Seeds       = 64   // addresses to join by
 	LostMembers = 1024 // nodes that are called again although nobody hears of them
+	// ReplaceAfter is how long a member may be gone until others take over.
+	ReplaceAfter = 10 * time.Minute
+	Questions    = 1024 // to group 0, that a node has open at once; more are refused
 )

@@ -20,6 +20,12 @@ func (d *Dir) Cluster() string { return d.id.Cluster }
 // Number of the node in its cluster; 0 until it is known.
 func (d *Dir) Number() uint16 { return d.id.Number }
 
+// Shards of the cluster; 0 until it is known.
+func (d *Dir) Shards() uint32 { return d.id.Shards }
+
+// Origin of the node in its cluster; empty before Begin.
+func (d *Dir) Origin() Origin { return d.id.Origin }
+
 // Incarnation is which of its lives the node lives: how often Begin was called.
 func (d *Dir) Incarnation() uint64 { return d.id.Incarnation }
 
@@ -34,7 +40,9 @@ func (d *Dir) Begin(o Origin) error {
 			id.Cluster = uuid.NewString()
 		}
 	}
-	if id.Number == 0 && id.Origin != o {
+	// One that has begun to create its cluster is in it, though it has no number yet.
+	created := id.Origin == Creates && !d.New()
+	if id.Number == 0 && id.Origin != o && !created {
 		return fmt.Errorf("%w: %s is for a node that %s cluster %s, and this start %s one", ErrOrigin, d.path, id.Origin, id.Cluster, o)
 	}
 	return d.change(func(was *identity) {
@@ -50,23 +58,27 @@ func (d *Dir) undecided() bool {
 }
 
 // Prepare a folder that no node has begun in for a cluster: to create the one of
-// that id, or to join it.
+// that id, or to join it. One of a member of that cluster stays as it is.
 func (d *Dir) Prepare(cluster string, o Origin) error {
+	if d.id.Number != 0 && d.id.Cluster == cluster {
+		return nil // it is what it is
+	}
 	if d.id.Incarnation > 0 || d.id.Origin != "" && (d.id.Origin != o || d.id.Cluster != cluster) {
 		return fmt.Errorf("%w: %s belongs to a node already", ErrOrigin, d.path)
 	}
 	return d.change(func(id *identity) { id.Cluster, id.Origin = cluster, o })
 }
 
-// Belong says which cluster has taken the node in, under which number.
-func (d *Dir) Belong(cluster string, number uint16) error {
+// Belong says which cluster has taken the node in, under which number. The number
+// of its shards is kept as well: without it no user is found.
+func (d *Dir) Belong(cluster string, number uint16, shards uint32) error {
 	if d.id.Cluster == cluster && d.id.Number == number {
 		return nil
 	}
 	if d.id.Number != 0 || d.id.Cluster != "" && d.id.Cluster != cluster {
 		return fmt.Errorf("%w: %s is node %d of cluster %s, and cannot be node %d of %s", ErrOrigin, d.path, d.id.Number, d.id.Cluster, number, cluster)
 	}
-	return d.change(func(id *identity) { id.Cluster, id.Number = cluster, number })
+	return d.change(func(id *identity) { id.Cluster, id.Number, id.Shards = cluster, number, shards })
 }
 
 // View is what SetView kept last; nil where it never did.

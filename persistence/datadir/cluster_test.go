@@ -37,12 +37,14 @@ func TestLives(t *testing.T) {
 		t.Fatalf("cluster %q, number %d, life %d", cluster, d.Number(), d.Incarnation())
 	}
 	inUse(t, d)
-	done(t, d.Belong(cluster, 1))
-	done(t, d.Belong(cluster, 1))
-	for life := uint64(2); life < 4; life++ {
+	d = reopen(t, d)
+	done(t, d.Begin(Joins)) // it was stopped before it had its number
+	done(t, d.Belong(cluster, 1, 64))
+	done(t, d.Belong(cluster, 1, 64))
+	for life := uint64(3); life < 5; life++ {
 		d = reopen(t, d)
 		done(t, d.Begin(Joins)) // it may be started with --join, and stays what it is
-		if d.Cluster() != cluster || d.Number() != 1 || d.Incarnation() != life {
+		if d.Cluster() != cluster || d.Number() != 1 || d.Shards() != 64 || d.Incarnation() != life {
 			t.Errorf("cluster %q, number %d, life %d, want %d", d.Cluster(), d.Number(), d.Incarnation(), life)
 		}
 	}
@@ -50,7 +52,7 @@ func TestLives(t *testing.T) {
 		cluster string
 		number  uint16
 	}{{elsewhere, 1}, {cluster, 2}} {
-		if err := d.Belong(c.cluster, c.number); !errors.Is(err, ErrOrigin) {
+		if err := d.Belong(c.cluster, c.number, 64); !errors.Is(err, ErrOrigin) {
 			t.Errorf("belongs to %+v: %v", c, err)
 		}
 	}

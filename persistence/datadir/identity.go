@@ -46,13 +46,15 @@ type identity struct {
 	Origin  Origin `json:"origin"`
 	// Number in the cluster; 0 until it is known.
 	Number uint16 `json:"number"`
+	// Shards of the cluster; 0 until it is known.
+	Shards uint32 `json:"shards"`
 	// Incarnation counts the starts.
 	Incarnation uint64 `json:"incarnation"`
 	Check       uint32 `json:"check"`
 }
 
 func (id identity) check() uint32 {
-	text := fmt.Appendf(nil, "%d\n%s\n%s\n%s\n%s\n%d\n%d\n", id.Format, id.Node, id.State, id.Cluster, id.Origin, id.Number, id.Incarnation)
+	text := fmt.Appendf(nil, "%d\n%s\n%s\n%s\n%s\n%d\n%d\n%d\n", id.Format, id.Node, id.State, id.Cluster, id.Origin, id.Number, id.Shards, id.Incarnation)
 	return crc32.Checksum(text, crc32.MakeTable(crc32.Castagnoli))
 }
 

@@ -84,6 +84,9 @@ type Config struct {
 	// from the request's Host where empty.
 	Node string
 	URL  string
+	// Others are the other nodes that take clients, those first that should be
+	// tried first; none where nil. Any goroutine.
+	Others func() []Elsewhere
 	// Origins of web pages that may call the API from a browser, such as
 	// https://chat.example.org; "*" is every page.
 	Origins []string
@@ -141,6 +144,9 @@ func CheckOrigin(origin string) error {
 	}
 	return nil
 }
+
+// Elsewhere is another node, and where clients reach its WebSocket.
+type Elsewhere struct{ Node, URL string }
 
 // Validate reports every fault of the configuration.
 func (c Config) Validate() error {

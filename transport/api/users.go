@@ -163,9 +163,15 @@ func (a *API) nodes(c *call) (reply, *nodepb.Fault) {
 		Node string `json:"node"`
 		URL  string `json:"url"`
 	}
+	nodes := []node{{a.cfg.Node, at}}
+	if a.cfg.Others != nil {
+		for _, o := range a.cfg.Others() {
+			nodes = append(nodes, node(o))
+		}
+	}
 	return object(http.StatusOK, struct {
 		Nodes []node `json:"nodes"`
-	}{[]node{{a.cfg.Node, at}}})
+	}{nodes})
 }
 
 // healthy: GET /healthz, the process runs.

@@ -17,6 +17,7 @@ import (
 
 	"github.com/rookery-im/rookery/cluster/control"
 	"github.com/rookery-im/rookery/internal/limits"
+	controlpb "github.com/rookery-im/rookery/proto/rookery/control/v1"
 	"github.com/rookery-im/rookery/transport/api"
 )
 
@@ -42,6 +43,8 @@ func (n *Node) adminMux() *http.ServeMux {
 	})
 	mux.HandleFunc("POST /v1/invites", n.createInvite)
 	mux.HandleFunc("POST /v1/keys", n.rotateKey)
+	mux.HandleFunc("GET /v1/status", n.sayStatus)
+	mux.HandleFunc("DELETE /v1/nodes/{node}", n.removeNode)
 	mux.HandleFunc("POST /v1/users:bulk", n.createUsers)
 	mux.HandleFunc("GET /v1/about", n.about)
 	mux.HandleFunc("POST /v1/clock:accept", func(w http.ResponseWriter, _ *http.Request) {
@@ -67,41 +70,56 @@ func (n *Node) createInvite(w http.ResponseWriter, r *http.Request) {
 		Code      string    `json:"code"`
 		ExpiresAt time.Time `json:"expiresAt"`
 	}
-	var out made
-	err := n.onControl(r.Context(), func(done func(error)) {
-		n.control.CreateInvite(n.cfg.InviteLife, func(code string, expires time.Time, err error) {
-			out = made{code, expires}
-			done(err)
-		})
-	})
+	life := n.cfg.InviteLife
+	a, err := n.ask(r.Context(), &controlpb.Ask{Body: &controlpb.Ask_Invite{Invite: &controlpb.NewInvite{Life: uint64(life.Milliseconds())}}}) //nolint:gosec // above 0
 	if err != nil {
-		say(w, http.StatusServiceUnavailable, map[string]string{"error": err.Error()})
+		sayError(w, err)
 		return
 	}
-	say(w, http.StatusCreated, out)
+	say(w, http.StatusCreated, made{a.GetInvite(), time.UnixMilli(int64(a.GetExpires()))}) //nolint:gosec // a time
 }
 
 func (n *Node) rotateKey(w http.ResponseWriter, r *http.Request) {
-	if err := n.onControl(r.Context(), n.control.RotateKey); err != nil {
-		say(w, http.StatusServiceUnavailable, map[string]string{"error": err.Error()})
+	if _, err := n.ask(r.Context(), &controlpb.Ask{Body: &controlpb.Ask_Rotate{Rotate: &controlpb.Nothing{}}}); err != nil {
+		sayError(w, err)
 		return
 	}
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// onControl runs an operation of group 0 on the loop and waits for its end.
-func (n *Node) onControl(ctx context.Context, op func(done func(error))) error {
-	ctx, cancel := context.WithTimeout(ctx, limits.AnswerTimeout)
+// sayError says why group 0 did not do something.
+func sayError(w http.ResponseWriter, err error) {
+	status := http.StatusServiceUnavailable
+	var r *refusal
+	if errors.As(err, &r) {
+		status = http.StatusConflict
+		if errors.Is(err, control.ErrNoMember) {
+			status = http.StatusNotFound
+		}
+	}
+	say(w, status, map[string]string{"error": err.Error()})
+}
+
+// ask group 0, wherever its leader is, and wait for the answer.
+func (n *Node) ask(ctx context.Context, ask *controlpb.Ask) (*controlpb.Answer, error) {
+	ctx, cancel := context.WithTimeout(ctx, limits.AnswerTimeout+time.Second)
 	defer cancel()
-	end := make(chan error, 1)
-	if !n.conns.Post(func() { op(func(err error) { end <- err }) }) {
-		return errBusy
+	type end struct {
+		answer *controlpb.Answer
+		err    error
+	}
+	ended := make(chan end, 1)
+	put := func() {
+		n.cluster.council.ask(ask, limits.AnswerTimeout, func(a *controlpb.Answer, err error) { ended <- end{a, verdict(a, err)} })
+	}
+	if !n.conns.Post(put) {
+		return nil, errBusy
 	}
 	select {
-	case err := <-end:
-		return err
+	case e := <-ended:
+		return e.answer, e.err
 	case <-ctx.Done():
-		return errUnknown
+		return nil, errUnknown
 	}
 }
 
@@ -109,15 +127,15 @@ func (n *Node) onControl(ctx context.Context, op func(done func(error))) error {
 type invites struct{ n *Node }
 
 func (i invites) Check(ctx context.Context, code, user string) error {
-	return i.ask(ctx, func(done func(error)) { i.n.control.CheckInvite(code, user, done) })
+	return i.ask(ctx, &controlpb.Ask{Body: &controlpb.Ask_Check{Check: &controlpb.Redemption{Code: code, User: user}}})
 }
 
 func (i invites) Redeem(ctx context.Context, code, user string) error {
-	return i.ask(ctx, func(done func(error)) { i.n.control.Redeem(code, user, done) })
+	return i.ask(ctx, &controlpb.Ask{Body: &controlpb.Ask_Redeem{Redeem: &controlpb.Redemption{Code: code, User: user}}})
 }
 
-func (i invites) ask(ctx context.Context, op func(done func(error))) error {
-	err := i.n.onControl(ctx, op)
+func (i invites) ask(ctx context.Context, ask *controlpb.Ask) error {
+	_, err := i.n.ask(ctx, ask)
 	if errors.Is(err, control.ErrInvite) {
 		return fmt.Errorf("%w: %w", api.ErrInvite, err)
 	}

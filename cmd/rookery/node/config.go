@@ -49,6 +49,8 @@ type Config struct {
 	Registration string
 	Webhook      Webhook
 	Issuer       Issuer
+	// Place in a cluster.
+	Place Place
 	// Shards of a new cluster.
 	Shards       uint32
 	TokenLife    time.Duration
@@ -91,7 +93,7 @@ type Config struct {
 // DefaultConfig of a node.
 func DefaultConfig() Config {
 	return Config{
-		Registration: "open", Issuer: defaultIssuer(), Shards: 64,
+		Registration: "open", Issuer: defaultIssuer(), Place: defaultPlace(), Shards: 64,
 		TokenLife: limits.TokenLife, TimeToLive: limits.TimeToLive, DrainTimeout: limits.DrainTimeout,
 		CheckpointEvery: shard.DefaultCheckpointEvery, CheckpointBytes: shard.DefaultCheckpointBytes, CheckpointLog: shard.DefaultCheckpointLog,
 		DiskReserve: store.DefaultReserve, BlockCache: store.DefaultBlockCache,
@@ -129,6 +131,7 @@ func (c Config) Validate() error {
 	check(c.Admin != "", "admin", "an address or a socket file is needed")
 	check((c.TLSCert == "") == (c.TLSKey == ""), "tls-cert,tls-key", "one is given without the other")
 	c.checkAccounts(check)
+	c.Place.check(check)
 	check(c.Shards >= 1 && c.Shards <= MaxShards, "shards", "%d is not from 1 to %d", c.Shards, MaxShards)
 	check(c.TokenLife > 0, "token-life", "%v is not above 0", c.TokenLife)
 	check(c.TimeToLive > 0, "time-to-live", "%v is not above 0", c.TimeToLive)

@@ -80,7 +80,7 @@ func (n *Node) tick(due *timers) {
 	if due.over(&due.raft, raftTick) {
 		n.set.Tick()
 		n.mover.round()
-		n.control.Tick()
+		n.cluster.tick(due.now)
 		n.sweep()
 	}
 	if due.over(&due.host, hostTick) {
@@ -128,18 +128,16 @@ func (n *Node) patience() time.Duration {
 func (n *Node) observe() {
 	err := n.set.Err()
 	if err == nil {
-		for _, s := range n.shards {
-			if !s.Leading() {
+		for _, g := range n.set.Groups() {
+			// Elsewhere will do; here only once it has applied what came before.
+			if leader := g.LeaderNode(); leader == "" || leader == n.dir.Node() && !g.Leading() {
 				err = errNotLeading
 				break
 			}
 		}
 	}
 	if err == nil {
-		err = n.control.Err()
-	}
-	if err == nil && !n.control.Ready() {
-		err = errNoControl
+		err = n.cluster.err()
 	}
 	serving := err == nil
 	if err == nil {

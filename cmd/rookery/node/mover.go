@@ -98,7 +98,7 @@ func (m *mover) step(g *shard.Group, v *control.View) bool {
 }
 
 // holders are where a group ought to be.
-func (n *Node) holders(group uint32) []string { return wanted(n.control.View(), group) }
+func (n *Node) holders(group uint32) []string { return wanted(n.cluster.view(), group) }
 
 // wanted are the nodes that ought to hold a group, the one that should lead first.
 func wanted(v *control.View, group uint32) (nodes []string) {

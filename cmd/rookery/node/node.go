@@ -14,7 +14,6 @@ import (
 
 	"github.com/rookery-im/rookery/actors/host"
 	"github.com/rookery-im/rookery/cluster/control"
-	"github.com/rookery-im/rookery/cluster/placement"
 	"github.com/rookery-im/rookery/cluster/shard"
 	"github.com/rookery-im/rookery/persistence/datadir"
 	"github.com/rookery-im/rookery/persistence/mailbox"
@@ -47,7 +46,7 @@ type Node struct {
 	log      *raftlog.Log
 	store    *store.Store
 	set      *shard.Set
-	control  *control.Control
+	cluster  *cluster
 	system   *host.System
 	shards   map[uint32]*host.Shard
 	conns    *conns.Conns
@@ -82,6 +81,7 @@ type Node struct {
 	healer   healer
 
 	// Atomic.
+	count     atomic.Uint32 // of shards; 0 until the cluster is known
 	readiness atomic.Pointer[readiness]
 	failed    atomic.Pointer[readiness]
 	draining  atomic.Bool
@@ -111,7 +111,7 @@ func Start(cfg Config) (*Node, error) {
 
 // open builds everything, bottom up; nothing runs yet but what the parts need.
 func (n *Node) open() error {
-	steps := []func() error{n.openData, n.openTransport, n.openShards, n.openSessions}
+	steps := []func() error{n.openData, n.openTransport, n.openCluster, n.openShards, n.openSessions}
 	for _, step := range steps {
 		if err := step(); err != nil {
 			return err
@@ -125,7 +125,11 @@ func (n *Node) openData() error {
 	if n.dir, err = datadir.Open(n.cfg.Data); err != nil {
 		return err
 	}
-	if err := n.dir.Begin(datadir.Creates); err != nil {
+	origin := datadir.Creates
+	if len(n.cfg.Place.Join) > 0 {
+		origin = datadir.Joins
+	}
+	if err := n.dir.Begin(origin); err != nil {
 		return err
 	}
 	seen, err := n.dir.Seen()
@@ -174,31 +178,17 @@ func (n *Node) openTransport() error {
 
 func (n *Node) openShards() error {
 	log := shard.SegmentLog{Log: n.log}
-	count := shard.Shards(log)
-	if count == 0 {
-		count = n.cfg.Shards
-	} else if count != n.cfg.Shards {
-		n.cfg.Log.Info("the data directory was created with another number of shards", "shards", count)
-	}
-	var err error
-	if n.control, err = control.New(control.Config{
-		Store: n.store, Shards: count, Cluster: n.dir.Cluster(), Self: n.self(), Now: n.clock.due, Logger: n.cfg.Log.With("part", "control"),
-	}); err != nil {
-		return err
-	}
-	gate := &gateway{lived: func(user string, s uint32) bool { return placement.ShardOf(user, count) == s }}
-	n.rest = newBackend(n.conns.Post, n.tellUser(count))
+	found := n.countShards(log)
+	gate := &gateway{lived: func(user string, s uint32) bool { return n.shardOf(user) == s }}
+	n.rest = newBackend(n.conns.Post, n.tellUser)
 	gate.rest = n.rest
 	n.router.shards = n.shards
-	found := make([]uint32, count+1)
-	for id := range found {
-		found[id] = uint32(id)
-	}
 	n.courier = shard.NewCourier([]byte{byte(kindRaft)}, n.office.loose)
 	n.office.on(kindRaft, n.hearRaft)
 	n.office.on(kindSnapshot, n.hearParcel)
+	var err error
 	if n.set, err = shard.New(shard.Config{
-		Log: log, Store: storeAdapter{n.store}, Node: n.dir.Node(), Found: found, Machine: n.machines(gate, count), Retire: n.retire, Post: n.conns.Post,
+		Log: log, Store: storeAdapter{n.store}, Node: n.dir.Node(), Found: found, Machine: n.machines(gate), Retire: n.retire, Post: n.conns.Post,
 		Send: n.courier.Take, Ship: n.ship, Rows: rowsAdapter{n.store}, Holders: n.holders,
 		CheckpointEvery: n.cfg.CheckpointEvery, CheckpointBytes: n.cfg.CheckpointBytes, CheckpointLog: n.cfg.CheckpointLog,
 		OverlayBound: overlayFactor * n.cfg.CheckpointBytes,
@@ -206,11 +196,12 @@ func (n *Node) openShards() error {
 	}); err != nil {
 		return err
 	}
-	n.mover = newMover(n.set, n.control.View, n.cfg.Log.With("part", "mover"))
+	n.mover = newMover(n.set, n.cluster.view, n.cfg.Log.With("part", "mover"))
+	n.cluster.reports = n.report
 	if err := n.dir.Established(); err != nil {
 		return err
 	}
-	n.sessions, err = session.New(n.cfg.Session.Named(n.dir.Node()), sockets{n.conns, n.streams, n.clock}, tellFunc(n.tellUser(count)), n, time.Now,
+	n.sessions, err = session.New(n.cfg.Session.Named(n.dir.Node()), sockets{n.conns, n.streams, n.clock}, tellFunc(n.tellUser), n, time.Now,
 		n.cfg.Log.With("part", "session"), session.NewMetrics(n.registry))
 	gate.sessions = n.sessions
 	return err
@@ -221,10 +212,12 @@ type tellFunc func(user string, msg any) error
 func (f tellFunc) Tell(user string, msg any) error { return f(user, msg) }
 
 // tellUser hands a message to the user's actor; loop only.
-func (n *Node) tellUser(count uint32) func(string, any) error {
-	return func(user string, msg any) error {
-		return n.shards[placement.ShardOf(user, count)].Tell(user, msg)
+func (n *Node) tellUser(user string, msg any) error {
+	s := n.shards[n.shardOf(user)]
+	if s == nil {
+		return errNotLeading
 	}
+	return s.Tell(user, msg)
 }
 
 // openSessions makes what checks who somebody is.
@@ -239,7 +232,7 @@ func (n *Node) openSessions() error {
 		return err
 	}
 	n.tokens, err = auth.NewTokens(auth.TokensConfig{
-		Cluster: ownIssuer, Keys: clusterKeys{n.control}, Complete: n.control.Ready, Issuer: issuer, Life: n.cfg.TokenLife,
+		Cluster: ownIssuer, Keys: clusterKeys{n.cluster}, Complete: n.cluster.complete, Issuer: issuer, Life: n.cfg.TokenLife,
 		Now: n.clock.due, Stamp: n.clock.stamp, Metrics: metrics,
 	})
 	if err != nil {
@@ -271,12 +264,12 @@ func (n *Node) Identify(token string) (session.Identity, error) {
 	return session.Identity{User: c.User, Device: c.Device, Expires: c.Expires}, nil
 }
 
-// clusterKeys are group 0's keys as the tokens want them.
-type clusterKeys struct{ control *control.Control }
+// clusterKeys are the cluster's keys as the tokens want them.
+type clusterKeys struct{ cluster *cluster }
 
-func (k clusterKeys) Signing() (auth.Key, bool) { return keyOf(k.control.View().Signing()) }
+func (k clusterKeys) Signing() (auth.Key, bool) { return keyOf(k.cluster.view().Signing()) }
 
-func (k clusterKeys) Lookup(id string) (auth.Key, bool) { return keyOf(k.control.View().Lookup(id)) }
+func (k clusterKeys) Lookup(id string) (auth.Key, bool) { return keyOf(k.cluster.view().Lookup(id)) }
 
 func keyOf(k control.Key, ok bool) (auth.Key, bool) {
 	return auth.Key{ID: k.ID, Private: k.Private, Public: k.Public, CreatedAt: k.CreatedAt}, ok
@@ -338,8 +331,10 @@ func (n *Node) close() error {
 	if n.office != nil {
 		n.office.end()
 	}
+	ended := n.cluster.end()
 	n.running.Wait()
 	n.keepTime()
+	errs = append(errs, ended)
 	if n.set != nil {
 		n.set.Close()
 	}

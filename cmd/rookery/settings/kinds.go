@@ -162,17 +162,39 @@ func address(at field[string], values string, orPath func(string) bool) kind {
 		if orPath(s) {
 			return printable(s)
 		}
-		if _, port, err := net.SplitHostPort(s); err != nil || port == "" {
-			return "", fmt.Errorf("%s is not %s", show(s), values)
-		} else if n, err := strconv.Atoi(port); err == nil && (n < 0 || n > math.MaxUint16) {
-			return "", fmt.Errorf("%s: there is no port %d", show(s), n)
-		}
-		return printable(s)
+		return withPort(s, values)
 	}, identity}))
 }
 
-func noPath(string) bool      { return false }
-func isPath(text string) bool { return strings.ContainsRune(text, '/') }
+func withPort(s, values string) (string, error) {
+	if _, port, err := net.SplitHostPort(s); err != nil || port == "" {
+		return "", fmt.Errorf("%s is not %s", show(s), values)
+	} else if n, err := strconv.Atoi(port); err == nil && (n < 0 || n > math.MaxUint16) {
+		return "", fmt.Errorf("%s: there is no port %d", show(s), n)
+	}
+	return printable(s)
+}
+
+// hostPort is where another node is.
+func hostPort() form[string] {
+	return form[string]{"a list of addresses such as 10.0.0.7:7946", func(s string) (string, error) {
+		return withPort(s, "an address such as 10.0.0.7:7946")
+	}, identity}
+}
+
+// word is one of several.
+func word(values string, words ...string) form[string] {
+	return form[string]{values, func(s string) (string, error) {
+		if !slices.Contains(words, s) {
+			return "", fmt.Errorf("%s is none of %s", show(s), strings.Join(words, ", "))
+		}
+		return s, nil
+	}, identity}
+}
+
+func noPath(string) bool       { return false }
+func isEmpty(text string) bool { return text == "" }
+func isPath(text string) bool  { return strings.ContainsRune(text, '/') }
 
 // choice is one of several words.
 func choice(at field[string], words ...string) kind {

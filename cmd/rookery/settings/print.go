@@ -83,10 +83,9 @@ func entry(s Setting, c *Config) (string, error) {
 		}
 		value.Content = append(value.Content, n)
 	}
+	value.Style = yaml.FlowStyle // on one line, which can be commented out
 	if !s.kind.list {
 		value = value.Content[0]
-	} else if len(value.Content) == 0 {
-		value.Style = yaml.FlowStyle
 	}
 	var b bytes.Buffer
 	out := yaml.NewEncoder(&b)

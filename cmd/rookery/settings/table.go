@@ -51,6 +51,7 @@ func Topics() []Topic {
 		{"Configuration", general()},
 		{"Addresses", addresses()},
 		{"TLS and proxies", edges()},
+		{"Cluster", cluster()},
 		{"Accounts", accounts()},
 		{"Connections", connections()},
 		{"Limits", rates()},
@@ -104,6 +105,44 @@ func edges() []Setting {
 	}, {
 		Name: "proxy-protocol-from", Doc: "networks of proxies: connections from there must begin with a header of the PROXY protocol, version 1 or 2, and the address in it counts as the client's",
 		kind: list(func(c *Config) *[]netip.Prefix { return &c.Node.Conns.Proxies }, network()),
+	}}
+}
+
+func cluster() []Setting {
+	place := func(c *Config) *node.Place { return &c.Node.Place }
+	return []Setting{{
+		Name: "gossip", Doc: "address by which the nodes of a cluster find each other, UDP and TCP (see docs/cluster.md). Beyond loopback it takes cluster-key and node-cert. Where empty, a free port of 127.0.0.1 if join or peer is given; otherwise the node is alone",
+		kind: address(func(c *Config) *string { return &place(c).Gossip }, "an IP address and port such as 127.0.0.1:7946", isEmpty),
+	}, {
+		Name: "peer", Doc: "address of the links between nodes; where empty, a free port beside that of gossip",
+		kind: address(func(c *Config) *string { return &place(c).Peer }, "an IP address and port such as 127.0.0.1:7947", isEmpty),
+	}, {
+		Name: "advertise", Doc: "host by which other nodes reach gossip and peer; where empty, the one that they listen on",
+		kind: text(func(c *Config) *string { return &place(c).Advertise }, "a host, such as 10.0.0.7"),
+	}, {
+		Name: "join", Doc: "gossip addresses of nodes to join; a node that is given any never creates a cluster of its own. Its own may be among them",
+		kind: list(func(c *Config) *[]string { return &place(c).Join }, hostPort()),
+	}, {
+		Name: "roles", Doc: "what the node is for: data keeps users and their messages, gateway takes clients",
+		kind: list(func(c *Config) *[]string { return &place(c).Roles }, word("a list of data, gateway", control.RoleData, control.RoleGateway)),
+	}, {
+		Name: "zone", Doc: "what fails together with the node, such as a rack: the replicas of a user are spread over as many zones as there are",
+		kind: text(func(c *Config) *string { return &place(c).Zone }, "a name, at most 64 bytes"),
+	}, {
+		Name: "cluster-key", Doc: "file with the key that gossip is encrypted with, 32 bytes in base64, the same on all nodes (rookery tls init makes it)",
+		kind: text(func(c *Config) *string { return &place(c).Key }, "a file"),
+	}, {
+		Name: "node-cert", Doc: "file with the certificate that this node shows to others, in PEM (rookery tls node makes it)",
+		kind: text(func(c *Config) *string { return &place(c).Cert }, "a file"),
+	}, {
+		Name: "node-key", Doc: "file with the key of that certificate",
+		kind: text(func(c *Config) *string { return &place(c).CertKey }, "a file"),
+	}, {
+		Name: "node-ca", Doc: "file with the certificate of the cluster's authority",
+		kind: text(func(c *Config) *string { return &place(c).CA }, "a file"),
+	}, {
+		Name: "replace-after", Doc: "how long a node may be gone until others take over what it holds, where there are enough; 0 is for ever",
+		kind: scalar(func(c *Config) *time.Duration { return &place(c).ReplaceAfter }, least(duration(), 0)),
 	}}
 }
 

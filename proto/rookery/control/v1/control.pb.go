@@ -84,6 +84,69 @@ func (MemberState) EnumDescriptor() ([]byte, []int) {
 	return file_rookery_control_v1_control_proto_rawDescGZIP(), []int{0}
 }
 
+// Outcome of a question.
+type Outcome int32
+
+const (
+	Outcome_OUTCOME_NONE Outcome = 0
+	Outcome_DONE         Outcome = 1
+	// REFUSED for good: code says why.
+	Outcome_REFUSED Outcome = 2
+	// ELSEWHERE: the node does not lead group 0; leader does, as far as it knows.
+	Outcome_ELSEWHERE Outcome = 3
+	// UNAVAILABLE: nothing has happened, and may later.
+	Outcome_UNAVAILABLE Outcome = 4
+	// UNKNOWN: it may have happened.
+	Outcome_UNKNOWN Outcome = 5
+)
+
+// Enum value maps for Outcome.
+var (
+	Outcome_name = map[int32]string{
+		0: "OUTCOME_NONE",
+		1: "DONE",
+		2: "REFUSED",
+		3: "ELSEWHERE",
+		4: "UNAVAILABLE",
+		5: "UNKNOWN",
+	}
+	Outcome_value = map[string]int32{
+		"OUTCOME_NONE": 0,
+		"DONE":         1,
+		"REFUSED":      2,
+		"ELSEWHERE":    3,
+		"UNAVAILABLE":  4,
+		"UNKNOWN":      5,
+	}
+)
+
+func (x Outcome) Enum() *Outcome {
+	p := new(Outcome)
+	*p = x
+	return p
+}
+
+func (x Outcome) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Outcome) Descriptor() protoreflect.EnumDescriptor {
+	return file_rookery_control_v1_control_proto_enumTypes[1].Descriptor()
+}
+
+func (Outcome) Type() protoreflect.EnumType {
+	return &file_rookery_control_v1_control_proto_enumTypes[1]
+}
+
+func (x Outcome) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Outcome.Descriptor instead.
+func (Outcome) EnumDescriptor() ([]byte, []int) {
+	return file_rookery_control_v1_control_proto_rawDescGZIP(), []int{1}
+}
+
 // Cluster is written once, when the cluster is created.
 type Cluster struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -595,6 +658,831 @@ func (x *View) GetKeys() []*SigningKey {
 	return nil
 }
 
+// Word is what two nodes say to each other about the cluster.
+type Word struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Body:
+	//
+	//	*Word_Ask
+	//	*Word_Answer
+	//	*Word_View
+	//	*Word_Pulse
+	Body          isWord_Body `protobuf_oneof:"body"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Word) Reset() {
+	*x = Word{}
+	mi := &file_rookery_control_v1_control_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Word) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Word) ProtoMessage() {}
+
+func (x *Word) ProtoReflect() protoreflect.Message {
+	mi := &file_rookery_control_v1_control_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Word.ProtoReflect.Descriptor instead.
+func (*Word) Descriptor() ([]byte, []int) {
+	return file_rookery_control_v1_control_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Word) GetBody() isWord_Body {
+	if x != nil {
+		return x.Body
+	}
+	return nil
+}
+
+func (x *Word) GetAsk() *Ask {
+	if x != nil {
+		if x, ok := x.Body.(*Word_Ask); ok {
+			return x.Ask
+		}
+	}
+	return nil
+}
+
+func (x *Word) GetAnswer() *Answer {
+	if x != nil {
+		if x, ok := x.Body.(*Word_Answer); ok {
+			return x.Answer
+		}
+	}
+	return nil
+}
+
+func (x *Word) GetView() *View {
+	if x != nil {
+		if x, ok := x.Body.(*Word_View); ok {
+			return x.View
+		}
+	}
+	return nil
+}
+
+func (x *Word) GetPulse() *Pulse {
+	if x != nil {
+		if x, ok := x.Body.(*Word_Pulse); ok {
+			return x.Pulse
+		}
+	}
+	return nil
+}
+
+type isWord_Body interface {
+	isWord_Body()
+}
+
+type Word_Ask struct {
+	Ask *Ask `protobuf:"bytes,1,opt,name=ask,proto3,oneof"`
+}
+
+type Word_Answer struct {
+	Answer *Answer `protobuf:"bytes,2,opt,name=answer,proto3,oneof"`
+}
+
+type Word_View struct {
+	// view is an encoded View: group 0 has agreed on something new.
+	View *View `protobuf:"bytes,3,opt,name=view,proto3,oneof"`
+}
+
+type Word_Pulse struct {
+	// pulse is of group 0's leader, loose, every second.
+	Pulse *Pulse `protobuf:"bytes,4,opt,name=pulse,proto3,oneof"`
+}
+
+func (*Word_Ask) isWord_Body() {}
+
+func (*Word_Answer) isWord_Body() {}
+
+func (*Word_View) isWord_Body() {}
+
+func (*Word_Pulse) isWord_Body() {}
+
+// Pulse says which view is the newest. Who has an older one asks for it.
+type Pulse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Version       uint64                 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Pulse) Reset() {
+	*x = Pulse{}
+	mi := &file_rookery_control_v1_control_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Pulse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Pulse) ProtoMessage() {}
+
+func (x *Pulse) ProtoReflect() protoreflect.Message {
+	mi := &file_rookery_control_v1_control_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Pulse.ProtoReflect.Descriptor instead.
+func (*Pulse) Descriptor() ([]byte, []int) {
+	return file_rookery_control_v1_control_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Pulse) GetVersion() uint64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+// Ask is a question to group 0's leader, or about the node itself. All of them
+// can be asked again.
+type Ask struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// number of the question, at the node that asks.
+	Number uint64 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	// Types that are valid to be assigned to Body:
+	//
+	//	*Ask_Admit
+	//	*Ask_Ready
+	//	*Ask_View
+	//	*Ask_Leave
+	//	*Ask_Remove
+	//	*Ask_Invite
+	//	*Ask_Redeem
+	//	*Ask_Check
+	//	*Ask_Rotate
+	//	*Ask_Report
+	Body          isAsk_Body `protobuf_oneof:"body"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Ask) Reset() {
+	*x = Ask{}
+	mi := &file_rookery_control_v1_control_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Ask) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Ask) ProtoMessage() {}
+
+func (x *Ask) ProtoReflect() protoreflect.Message {
+	mi := &file_rookery_control_v1_control_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Ask.ProtoReflect.Descriptor instead.
+func (*Ask) Descriptor() ([]byte, []int) {
+	return file_rookery_control_v1_control_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Ask) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *Ask) GetBody() isAsk_Body {
+	if x != nil {
+		return x.Body
+	}
+	return nil
+}
+
+func (x *Ask) GetAdmit() *Member {
+	if x != nil {
+		if x, ok := x.Body.(*Ask_Admit); ok {
+			return x.Admit
+		}
+	}
+	return nil
+}
+
+func (x *Ask) GetReady() *Nothing {
+	if x != nil {
+		if x, ok := x.Body.(*Ask_Ready); ok {
+			return x.Ready
+		}
+	}
+	return nil
+}
+
+func (x *Ask) GetView() *Nothing {
+	if x != nil {
+		if x, ok := x.Body.(*Ask_View); ok {
+			return x.View
+		}
+	}
+	return nil
+}
+
+func (x *Ask) GetLeave() uint32 {
+	if x != nil {
+		if x, ok := x.Body.(*Ask_Leave); ok {
+			return x.Leave
+		}
+	}
+	return 0
+}
+
+func (x *Ask) GetRemove() uint32 {
+	if x != nil {
+		if x, ok := x.Body.(*Ask_Remove); ok {
+			return x.Remove
+		}
+	}
+	return 0
+}
+
+func (x *Ask) GetInvite() *NewInvite {
+	if x != nil {
+		if x, ok := x.Body.(*Ask_Invite); ok {
+			return x.Invite
+		}
+	}
+	return nil
+}
+
+func (x *Ask) GetRedeem() *Redemption {
+	if x != nil {
+		if x, ok := x.Body.(*Ask_Redeem); ok {
+			return x.Redeem
+		}
+	}
+	return nil
+}
+
+func (x *Ask) GetCheck() *Redemption {
+	if x != nil {
+		if x, ok := x.Body.(*Ask_Check); ok {
+			return x.Check
+		}
+	}
+	return nil
+}
+
+func (x *Ask) GetRotate() *Nothing {
+	if x != nil {
+		if x, ok := x.Body.(*Ask_Rotate); ok {
+			return x.Rotate
+		}
+	}
+	return nil
+}
+
+func (x *Ask) GetReport() *Nothing {
+	if x != nil {
+		if x, ok := x.Body.(*Ask_Report); ok {
+			return x.Report
+		}
+	}
+	return nil
+}
+
+type isAsk_Body interface {
+	isAsk_Body()
+}
+
+type Ask_Admit struct {
+	// admit takes the node in that asks, as it describes itself.
+	Admit *Member `protobuf:"bytes,2,opt,name=admit,proto3,oneof"`
+}
+
+type Ask_Ready struct {
+	// ready: the node that asks is up.
+	Ready *Nothing `protobuf:"bytes,3,opt,name=ready,proto3,oneof"`
+}
+
+type Ask_View struct {
+	View *Nothing `protobuf:"bytes,4,opt,name=view,proto3,oneof"`
+}
+
+type Ask_Leave struct {
+	Leave uint32 `protobuf:"varint,5,opt,name=leave,proto3,oneof"` // the member's number
+}
+
+type Ask_Remove struct {
+	Remove uint32 `protobuf:"varint,6,opt,name=remove,proto3,oneof"` // the member's number
+}
+
+type Ask_Invite struct {
+	Invite *NewInvite `protobuf:"bytes,7,opt,name=invite,proto3,oneof"`
+}
+
+type Ask_Redeem struct {
+	Redeem *Redemption `protobuf:"bytes,8,opt,name=redeem,proto3,oneof"`
+}
+
+type Ask_Check struct {
+	Check *Redemption `protobuf:"bytes,9,opt,name=check,proto3,oneof"`
+}
+
+type Ask_Rotate struct {
+	Rotate *Nothing `protobuf:"bytes,10,opt,name=rotate,proto3,oneof"`
+}
+
+type Ask_Report struct {
+	// report asks the node itself, whether it leads group 0 or not.
+	Report *Nothing `protobuf:"bytes,11,opt,name=report,proto3,oneof"`
+}
+
+func (*Ask_Admit) isAsk_Body() {}
+
+func (*Ask_Ready) isAsk_Body() {}
+
+func (*Ask_View) isAsk_Body() {}
+
+func (*Ask_Leave) isAsk_Body() {}
+
+func (*Ask_Remove) isAsk_Body() {}
+
+func (*Ask_Invite) isAsk_Body() {}
+
+func (*Ask_Redeem) isAsk_Body() {}
+
+func (*Ask_Check) isAsk_Body() {}
+
+func (*Ask_Rotate) isAsk_Body() {}
+
+func (*Ask_Report) isAsk_Body() {}
+
+type Nothing struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Nothing) Reset() {
+	*x = Nothing{}
+	mi := &file_rookery_control_v1_control_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Nothing) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Nothing) ProtoMessage() {}
+
+func (x *Nothing) ProtoReflect() protoreflect.Message {
+	mi := &file_rookery_control_v1_control_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Nothing.ProtoReflect.Descriptor instead.
+func (*Nothing) Descriptor() ([]byte, []int) {
+	return file_rookery_control_v1_control_proto_rawDescGZIP(), []int{10}
+}
+
+type NewInvite struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Life          uint64                 `protobuf:"varint,1,opt,name=life,proto3" json:"life,omitempty"` // milliseconds
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NewInvite) Reset() {
+	*x = NewInvite{}
+	mi := &file_rookery_control_v1_control_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NewInvite) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NewInvite) ProtoMessage() {}
+
+func (x *NewInvite) ProtoReflect() protoreflect.Message {
+	mi := &file_rookery_control_v1_control_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NewInvite.ProtoReflect.Descriptor instead.
+func (*NewInvite) Descriptor() ([]byte, []int) {
+	return file_rookery_control_v1_control_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *NewInvite) GetLife() uint64 {
+	if x != nil {
+		return x.Life
+	}
+	return 0
+}
+
+type Redemption struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Code          string                 `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"`
+	User          string                 `protobuf:"bytes,2,opt,name=user,proto3" json:"user,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Redemption) Reset() {
+	*x = Redemption{}
+	mi := &file_rookery_control_v1_control_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Redemption) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Redemption) ProtoMessage() {}
+
+func (x *Redemption) ProtoReflect() protoreflect.Message {
+	mi := &file_rookery_control_v1_control_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Redemption.ProtoReflect.Descriptor instead.
+func (*Redemption) Descriptor() ([]byte, []int) {
+	return file_rookery_control_v1_control_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *Redemption) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *Redemption) GetUser() string {
+	if x != nil {
+		return x.User
+	}
+	return ""
+}
+
+// Answer to an Ask.
+type Answer struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Number  uint64                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	Outcome Outcome                `protobuf:"varint,2,opt,name=outcome,proto3,enum=rookery.control.v1.Outcome" json:"outcome,omitempty"`
+	Code    string                 `protobuf:"bytes,3,opt,name=code,proto3" json:"code,omitempty"`     // of what it was refused for
+	Reason  string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"` // in words
+	Leader  string                 `protobuf:"bytes,5,opt,name=leader,proto3" json:"leader,omitempty"` // UUID
+	// view that the answer to admit and view comes with.
+	View          *View   `protobuf:"bytes,6,opt,name=view,proto3" json:"view,omitempty"`
+	Invite        string  `protobuf:"bytes,7,opt,name=invite,proto3" json:"invite,omitempty"`
+	Expires       uint64  `protobuf:"varint,8,opt,name=expires,proto3" json:"expires,omitempty"` // Unix milliseconds
+	Report        *Report `protobuf:"bytes,9,opt,name=report,proto3" json:"report,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Answer) Reset() {
+	*x = Answer{}
+	mi := &file_rookery_control_v1_control_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Answer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Answer) ProtoMessage() {}
+
+func (x *Answer) ProtoReflect() protoreflect.Message {
+	mi := &file_rookery_control_v1_control_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Answer.ProtoReflect.Descriptor instead.
+func (*Answer) Descriptor() ([]byte, []int) {
+	return file_rookery_control_v1_control_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *Answer) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *Answer) GetOutcome() Outcome {
+	if x != nil {
+		return x.Outcome
+	}
+	return Outcome_OUTCOME_NONE
+}
+
+func (x *Answer) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *Answer) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Answer) GetLeader() string {
+	if x != nil {
+		return x.Leader
+	}
+	return ""
+}
+
+func (x *Answer) GetView() *View {
+	if x != nil {
+		return x.View
+	}
+	return nil
+}
+
+func (x *Answer) GetInvite() string {
+	if x != nil {
+		return x.Invite
+	}
+	return ""
+}
+
+func (x *Answer) GetExpires() uint64 {
+	if x != nil {
+		return x.Expires
+	}
+	return 0
+}
+
+func (x *Answer) GetReport() *Report {
+	if x != nil {
+		return x.Report
+	}
+	return nil
+}
+
+// Report is what a node knows of the groups that it leads, and which it holds.
+type Report struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Leads         []*Group               `protobuf:"bytes,1,rep,name=leads,proto3" json:"leads,omitempty"`
+	Holds         []uint32               `protobuf:"varint,2,rep,packed,name=holds,proto3" json:"holds,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Report) Reset() {
+	*x = Report{}
+	mi := &file_rookery_control_v1_control_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Report) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Report) ProtoMessage() {}
+
+func (x *Report) ProtoReflect() protoreflect.Message {
+	mi := &file_rookery_control_v1_control_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Report.ProtoReflect.Descriptor instead.
+func (*Report) Descriptor() ([]byte, []int) {
+	return file_rookery_control_v1_control_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *Report) GetLeads() []*Group {
+	if x != nil {
+		return x.Leads
+	}
+	return nil
+}
+
+func (x *Report) GetHolds() []uint32 {
+	if x != nil {
+		return x.Holds
+	}
+	return nil
+}
+
+type Group struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Group         uint32                 `protobuf:"varint,1,opt,name=group,proto3" json:"group,omitempty"`
+	Term          uint64                 `protobuf:"varint,2,opt,name=term,proto3" json:"term,omitempty"`
+	Leader        string                 `protobuf:"bytes,3,opt,name=leader,proto3" json:"leader,omitempty"` // UUID
+	Last          uint64                 `protobuf:"varint,4,opt,name=last,proto3" json:"last,omitempty"`    // index that its own log has
+	Replicas      []*Replica             `protobuf:"bytes,5,rep,name=replicas,proto3" json:"replicas,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Group) Reset() {
+	*x = Group{}
+	mi := &file_rookery_control_v1_control_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Group) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Group) ProtoMessage() {}
+
+func (x *Group) ProtoReflect() protoreflect.Message {
+	mi := &file_rookery_control_v1_control_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Group.ProtoReflect.Descriptor instead.
+func (*Group) Descriptor() ([]byte, []int) {
+	return file_rookery_control_v1_control_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *Group) GetGroup() uint32 {
+	if x != nil {
+		return x.Group
+	}
+	return 0
+}
+
+func (x *Group) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
+}
+
+func (x *Group) GetLeader() string {
+	if x != nil {
+		return x.Leader
+	}
+	return ""
+}
+
+func (x *Group) GetLast() uint64 {
+	if x != nil {
+		return x.Last
+	}
+	return 0
+}
+
+func (x *Group) GetReplicas() []*Replica {
+	if x != nil {
+		return x.Replicas
+	}
+	return nil
+}
+
+type Replica struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"` // UUID
+	Learner       bool                   `protobuf:"varint,2,opt,name=learner,proto3" json:"learner,omitempty"`
+	Active        bool                   `protobuf:"varint,3,opt,name=active,proto3" json:"active,omitempty"`
+	Match         uint64                 `protobuf:"varint,4,opt,name=match,proto3" json:"match,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Replica) Reset() {
+	*x = Replica{}
+	mi := &file_rookery_control_v1_control_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Replica) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Replica) ProtoMessage() {}
+
+func (x *Replica) ProtoReflect() protoreflect.Message {
+	mi := &file_rookery_control_v1_control_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Replica.ProtoReflect.Descriptor instead.
+func (*Replica) Descriptor() ([]byte, []int) {
+	return file_rookery_control_v1_control_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *Replica) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *Replica) GetLearner() bool {
+	if x != nil {
+		return x.Learner
+	}
+	return false
+}
+
+func (x *Replica) GetActive() bool {
+	if x != nil {
+		return x.Active
+	}
+	return false
+}
+
+func (x *Replica) GetMatch() uint64 {
+	if x != nil {
+		return x.Match
+	}
+	return 0
+}
+
 var File_rookery_control_v1_control_proto protoreflect.FileDescriptor
 
 const file_rookery_control_v1_control_proto_rawDesc = "" +
@@ -638,14 +1526,74 @@ const file_rookery_control_v1_control_proto_rawDesc = "" +
 	"\x06shards\x18\x03 \x01(\rR\x06shards\x124\n" +
 	"\amembers\x18\x04 \x03(\v2\x1a.rookery.control.v1.MemberR\amembers\x125\n" +
 	"\x06groups\x18\x05 \x03(\v2\x1d.rookery.control.v1.PlacementR\x06groups\x122\n" +
-	"\x04keys\x18\x06 \x03(\v2\x1e.rookery.control.v1.SigningKeyR\x04keys*`\n" +
+	"\x04keys\x18\x06 \x03(\v2\x1e.rookery.control.v1.SigningKeyR\x04keys\"\xd4\x01\n" +
+	"\x04Word\x12+\n" +
+	"\x03ask\x18\x01 \x01(\v2\x17.rookery.control.v1.AskH\x00R\x03ask\x124\n" +
+	"\x06answer\x18\x02 \x01(\v2\x1a.rookery.control.v1.AnswerH\x00R\x06answer\x12.\n" +
+	"\x04view\x18\x03 \x01(\v2\x18.rookery.control.v1.ViewH\x00R\x04view\x121\n" +
+	"\x05pulse\x18\x04 \x01(\v2\x19.rookery.control.v1.PulseH\x00R\x05pulseB\x06\n" +
+	"\x04body\"!\n" +
+	"\x05Pulse\x12\x18\n" +
+	"\aversion\x18\x01 \x01(\x04R\aversion\"\x8c\x04\n" +
+	"\x03Ask\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\x04R\x06number\x122\n" +
+	"\x05admit\x18\x02 \x01(\v2\x1a.rookery.control.v1.MemberH\x00R\x05admit\x123\n" +
+	"\x05ready\x18\x03 \x01(\v2\x1b.rookery.control.v1.NothingH\x00R\x05ready\x121\n" +
+	"\x04view\x18\x04 \x01(\v2\x1b.rookery.control.v1.NothingH\x00R\x04view\x12\x16\n" +
+	"\x05leave\x18\x05 \x01(\rH\x00R\x05leave\x12\x18\n" +
+	"\x06remove\x18\x06 \x01(\rH\x00R\x06remove\x127\n" +
+	"\x06invite\x18\a \x01(\v2\x1d.rookery.control.v1.NewInviteH\x00R\x06invite\x128\n" +
+	"\x06redeem\x18\b \x01(\v2\x1e.rookery.control.v1.RedemptionH\x00R\x06redeem\x126\n" +
+	"\x05check\x18\t \x01(\v2\x1e.rookery.control.v1.RedemptionH\x00R\x05check\x125\n" +
+	"\x06rotate\x18\n" +
+	" \x01(\v2\x1b.rookery.control.v1.NothingH\x00R\x06rotate\x125\n" +
+	"\x06report\x18\v \x01(\v2\x1b.rookery.control.v1.NothingH\x00R\x06reportB\x06\n" +
+	"\x04body\"\t\n" +
+	"\aNothing\"\x1f\n" +
+	"\tNewInvite\x12\x12\n" +
+	"\x04life\x18\x01 \x01(\x04R\x04life\"4\n" +
+	"\n" +
+	"Redemption\x12\x12\n" +
+	"\x04code\x18\x01 \x01(\tR\x04code\x12\x12\n" +
+	"\x04user\x18\x02 \x01(\tR\x04user\"\xaf\x02\n" +
+	"\x06Answer\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\x04R\x06number\x125\n" +
+	"\aoutcome\x18\x02 \x01(\x0e2\x1b.rookery.control.v1.OutcomeR\aoutcome\x12\x12\n" +
+	"\x04code\x18\x03 \x01(\tR\x04code\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x16\n" +
+	"\x06leader\x18\x05 \x01(\tR\x06leader\x12,\n" +
+	"\x04view\x18\x06 \x01(\v2\x18.rookery.control.v1.ViewR\x04view\x12\x16\n" +
+	"\x06invite\x18\a \x01(\tR\x06invite\x12\x18\n" +
+	"\aexpires\x18\b \x01(\x04R\aexpires\x122\n" +
+	"\x06report\x18\t \x01(\v2\x1a.rookery.control.v1.ReportR\x06report\"O\n" +
+	"\x06Report\x12/\n" +
+	"\x05leads\x18\x01 \x03(\v2\x19.rookery.control.v1.GroupR\x05leads\x12\x14\n" +
+	"\x05holds\x18\x02 \x03(\rR\x05holds\"\x96\x01\n" +
+	"\x05Group\x12\x14\n" +
+	"\x05group\x18\x01 \x01(\rR\x05group\x12\x12\n" +
+	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x16\n" +
+	"\x06leader\x18\x03 \x01(\tR\x06leader\x12\x12\n" +
+	"\x04last\x18\x04 \x01(\x04R\x04last\x127\n" +
+	"\breplicas\x18\x05 \x03(\v2\x1b.rookery.control.v1.ReplicaR\breplicas\"e\n" +
+	"\aReplica\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x18\n" +
+	"\alearner\x18\x02 \x01(\bR\alearner\x12\x16\n" +
+	"\x06active\x18\x03 \x01(\bR\x06active\x12\x14\n" +
+	"\x05match\x18\x04 \x01(\x04R\x05match*`\n" +
 	"\vMemberState\x12\x15\n" +
 	"\x11MEMBER_STATE_NONE\x10\x00\x12\v\n" +
 	"\aJOINING\x10\x01\x12\t\n" +
 	"\x05READY\x10\x02\x12\b\n" +
 	"\x04LOST\x10\x03\x12\v\n" +
 	"\aLEAVING\x10\x04\x12\v\n" +
-	"\aREMOVED\x10\x05BBZ@github.com/rookery-im/rookery/proto/rookery/control/v1;controlpbb\x06proto3"
+	"\aREMOVED\x10\x05*_\n" +
+	"\aOutcome\x12\x10\n" +
+	"\fOUTCOME_NONE\x10\x00\x12\b\n" +
+	"\x04DONE\x10\x01\x12\v\n" +
+	"\aREFUSED\x10\x02\x12\r\n" +
+	"\tELSEWHERE\x10\x03\x12\x0f\n" +
+	"\vUNAVAILABLE\x10\x04\x12\v\n" +
+	"\aUNKNOWN\x10\x05BBZ@github.com/rookery-im/rookery/proto/rookery/control/v1;controlpbb\x06proto3"
 
 var (
 	file_rookery_control_v1_control_proto_rawDescOnce sync.Once
@@ -659,28 +1607,56 @@ func file_rookery_control_v1_control_proto_rawDescGZIP() []byte {
 	return file_rookery_control_v1_control_proto_rawDescData
 }
 
-var file_rookery_control_v1_control_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_rookery_control_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_rookery_control_v1_control_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_rookery_control_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_rookery_control_v1_control_proto_goTypes = []any{
 	(MemberState)(0),   // 0: rookery.control.v1.MemberState
-	(*Cluster)(nil),    // 1: rookery.control.v1.Cluster
-	(*SigningKey)(nil), // 2: rookery.control.v1.SigningKey
-	(*Invite)(nil),     // 3: rookery.control.v1.Invite
-	(*Member)(nil),     // 4: rookery.control.v1.Member
-	(*Placement)(nil),  // 5: rookery.control.v1.Placement
-	(*Mark)(nil),       // 6: rookery.control.v1.Mark
-	(*View)(nil),       // 7: rookery.control.v1.View
+	(Outcome)(0),       // 1: rookery.control.v1.Outcome
+	(*Cluster)(nil),    // 2: rookery.control.v1.Cluster
+	(*SigningKey)(nil), // 3: rookery.control.v1.SigningKey
+	(*Invite)(nil),     // 4: rookery.control.v1.Invite
+	(*Member)(nil),     // 5: rookery.control.v1.Member
+	(*Placement)(nil),  // 6: rookery.control.v1.Placement
+	(*Mark)(nil),       // 7: rookery.control.v1.Mark
+	(*View)(nil),       // 8: rookery.control.v1.View
+	(*Word)(nil),       // 9: rookery.control.v1.Word
+	(*Pulse)(nil),      // 10: rookery.control.v1.Pulse
+	(*Ask)(nil),        // 11: rookery.control.v1.Ask
+	(*Nothing)(nil),    // 12: rookery.control.v1.Nothing
+	(*NewInvite)(nil),  // 13: rookery.control.v1.NewInvite
+	(*Redemption)(nil), // 14: rookery.control.v1.Redemption
+	(*Answer)(nil),     // 15: rookery.control.v1.Answer
+	(*Report)(nil),     // 16: rookery.control.v1.Report
+	(*Group)(nil),      // 17: rookery.control.v1.Group
+	(*Replica)(nil),    // 18: rookery.control.v1.Replica
 }
 var file_rookery_control_v1_control_proto_depIdxs = []int32{
-	0, // 0: rookery.control.v1.Member.state:type_name -> rookery.control.v1.MemberState
-	4, // 1: rookery.control.v1.View.members:type_name -> rookery.control.v1.Member
-	5, // 2: rookery.control.v1.View.groups:type_name -> rookery.control.v1.Placement
-	2, // 3: rookery.control.v1.View.keys:type_name -> rookery.control.v1.SigningKey
-	4, // [4:4] is the sub-list for method output_type
-	4, // [4:4] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	0,  // 0: rookery.control.v1.Member.state:type_name -> rookery.control.v1.MemberState
+	5,  // 1: rookery.control.v1.View.members:type_name -> rookery.control.v1.Member
+	6,  // 2: rookery.control.v1.View.groups:type_name -> rookery.control.v1.Placement
+	3,  // 3: rookery.control.v1.View.keys:type_name -> rookery.control.v1.SigningKey
+	11, // 4: rookery.control.v1.Word.ask:type_name -> rookery.control.v1.Ask
+	15, // 5: rookery.control.v1.Word.answer:type_name -> rookery.control.v1.Answer
+	8,  // 6: rookery.control.v1.Word.view:type_name -> rookery.control.v1.View
+	10, // 7: rookery.control.v1.Word.pulse:type_name -> rookery.control.v1.Pulse
+	5,  // 8: rookery.control.v1.Ask.admit:type_name -> rookery.control.v1.Member
+	12, // 9: rookery.control.v1.Ask.ready:type_name -> rookery.control.v1.Nothing
+	12, // 10: rookery.control.v1.Ask.view:type_name -> rookery.control.v1.Nothing
+	13, // 11: rookery.control.v1.Ask.invite:type_name -> rookery.control.v1.NewInvite
+	14, // 12: rookery.control.v1.Ask.redeem:type_name -> rookery.control.v1.Redemption
+	14, // 13: rookery.control.v1.Ask.check:type_name -> rookery.control.v1.Redemption
+	12, // 14: rookery.control.v1.Ask.rotate:type_name -> rookery.control.v1.Nothing
+	12, // 15: rookery.control.v1.Ask.report:type_name -> rookery.control.v1.Nothing
+	1,  // 16: rookery.control.v1.Answer.outcome:type_name -> rookery.control.v1.Outcome
+	8,  // 17: rookery.control.v1.Answer.view:type_name -> rookery.control.v1.View
+	16, // 18: rookery.control.v1.Answer.report:type_name -> rookery.control.v1.Report
+	17, // 19: rookery.control.v1.Report.leads:type_name -> rookery.control.v1.Group
+	18, // 20: rookery.control.v1.Group.replicas:type_name -> rookery.control.v1.Replica
+	21, // [21:21] is the sub-list for method output_type
+	21, // [21:21] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_rookery_control_v1_control_proto_init() }
@@ -688,13 +1664,31 @@ func file_rookery_control_v1_control_proto_init() {
 	if File_rookery_control_v1_control_proto != nil {
 		return
 	}
+	file_rookery_control_v1_control_proto_msgTypes[7].OneofWrappers = []any{
+		(*Word_Ask)(nil),
+		(*Word_Answer)(nil),
+		(*Word_View)(nil),
+		(*Word_Pulse)(nil),
+	}
+	file_rookery_control_v1_control_proto_msgTypes[9].OneofWrappers = []any{
+		(*Ask_Admit)(nil),
+		(*Ask_Ready)(nil),
+		(*Ask_View)(nil),
+		(*Ask_Leave)(nil),
+		(*Ask_Remove)(nil),
+		(*Ask_Invite)(nil),
+		(*Ask_Redeem)(nil),
+		(*Ask_Check)(nil),
+		(*Ask_Rotate)(nil),
+		(*Ask_Report)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_rookery_control_v1_control_proto_rawDesc), len(file_rookery_control_v1_control_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   7,
+			NumEnums:      2,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
