@@ -41,6 +41,10 @@ build: ## one static binary at bin/rookery
 run: build ## start a node with its data in ./data
 	bin/rookery serve --data $(DATA) --listen $(LISTEN) --admin $(ADMIN)
 
+.PHONY: cluster
+cluster: build ## start three nodes on this machine, with their data in ./data/1, 2 and 3
+	@scripts/cluster bin/rookery $(DATA)
+
 .PHONY: test
 test: ## what to run to trust a change (Go alone)
 	go test ./...

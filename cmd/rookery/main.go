@@ -2,6 +2,8 @@
 //
 //	rookery serve --data DIR --listen ADDR --admin ADDR    run a node
 //	rookery chat                                           chat in this terminal
+//	rookery ctl status                                     ask a running node
+//	rookery tls init --data DIR                            certificates for a cluster
 //	rookery config                                         print the configuration in force
 //	rookery bench SCENARIO --self                          measure a node
 //	rookery version                                        say which this is
@@ -18,6 +20,8 @@ import (
 	"runtime/debug"
 	"strings"
 	"syscall"
+
+	"github.com/rookery-im/rookery/cmd/rookery/ctl"
 )
 
 // streams are a command's standard input, output and error.
@@ -39,10 +43,21 @@ func commands() []command {
 		{"chat", "[flags]", "chat in this terminal", func(ctx context.Context, args []string, std streams) error {
 			return runChat(ctx, args, std.in, std.out, std.err)
 		}},
+		{"ctl", "[--admin ADDR] COMMAND", "ask a running node: status, node list, node remove, invite, key", control},
+		{"tls", "init|node --data DIR", "make what nodes on several machines know each other by", tlsFiles},
 		{"config", "[flags]", "print the configuration that serve would run with", config},
 		{"bench", "SCENARIO [flags]", "measure a node (rookery bench lists the scenarios)", measure},
 		{"version", "", "print the version", printVersion},
 	}
+}
+
+// control is `rookery ctl`.
+func control(ctx context.Context, args []string, std streams) error {
+	err := ctl.Run(ctx, args, std.out)
+	if errors.Is(err, ctl.ErrUsage) {
+		return &usageError{err}
+	}
+	return err
 }
 
 // usage lists the commands.
