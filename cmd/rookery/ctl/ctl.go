@@ -42,16 +42,23 @@ type call struct {
 	json  bool
 	force bool
 	wait  time.Duration
+	pause time.Duration // between questions how far a removal is
 	out   io.Writer
 	http  *http.Client
 }
 
 // Run does what the arguments say.
 func Run(ctx context.Context, args []string, out io.Writer) error {
-	c := &call{out: out}
+	return run(ctx, &call{out: out, pause: time.Second}, args)
+}
+
+// maxSilent is how often in a removal a node may not answer.
+const maxSilent = 10
+
+func run(ctx context.Context, c *call, args []string) error {
 	words, err := c.parse(args)
 	if errors.Is(err, flag.ErrHelp) {
-		fmt.Fprint(out, Usage)
+		fmt.Fprint(c.out, Usage)
 		return nil
 	}
 	if err != nil {
@@ -250,20 +257,23 @@ func (c *call) remove(ctx context.Context, name string) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.wait)
 	defer cancel()
-	tick := time.NewTicker(time.Second)
+	tick := time.NewTicker(c.pause)
 	defer tick.Stop()
-	for said := -1; ; {
+	for said, silent := -1, 0; ; {
 		var s node.Status
-		if err := c.ask(ctx, http.MethodGet, "/v1/status", &s); err == nil {
-			left := groupsOf(s, out.Node)
-			if left < 0 {
-				fmt.Fprintf(c.out, "node %d is out of the cluster\n", out.Number)
-				return nil
+		err := c.ask(ctx, http.MethodGet, "/v1/status", &s)
+		left := groupsOf(s, out.Node)
+		switch {
+		case err != nil:
+			if silent++; silent == maxSilent {
+				return fmt.Errorf("it is not known whether node %d is out: if it is the one that was asked, it has ended, and another knows: %w", out.Number, err)
 			}
-			if left != said {
-				said = left
-				fmt.Fprintf(c.out, "%d groups are left\n", left)
-			}
+		case left < 0:
+			fmt.Fprintf(c.out, "node %d is out of the cluster\n", out.Number)
+			return nil
+		case left != said:
+			said = left
+			fmt.Fprintf(c.out, "%d groups are left\n", left)
 		}
 		select {
 		case <-ctx.Done():
