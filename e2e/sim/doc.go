@@ -43,8 +43,8 @@
 // or reordered; receipts are not early; at rest everything has arrived.
 //
 // The mutants of .ci/mutants.txt that TestSeeds is to catch fail with these
-// seeds: earlycommit, skipsync and ignoregap 1, anyterm 3, keepstate 5,
-// leaseread 13.
+// seeds: earlycommit, skipsync and ignoregap 1, anyterm 3, keepstate 5. leaseread
+// is TestStaleLeaders', seed 10.
 //
 // # Known
 //
@@ -55,8 +55,7 @@
 //
 // # What is not covered
 //
-// Group 0 and its map, snapshots, learners and changes of a group's members (a
-// replica that is behind everybody's log stays so, see stranded);
+// Group 0 and its map, learners and changes of a group's members;
 // peer links, whose place an in-memory link with the same promises takes;
 // routing, where office_test.go stands for cmd/rookery/node; the store below the
 // overlay; REST requests and streams but for registering; TTLs.

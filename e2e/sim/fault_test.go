@@ -8,6 +8,9 @@ func (w *world) plan() {
 	kinds := []func(from, to micros){
 		w.planCrash, w.planCrash, w.planPause, w.planStale, w.planStale, w.planTransfer, w.planCut, w.planCut, w.planLoss, w.planSlowDisk, w.planClock, w.planDrops, w.planGaps, w.planGhosts, w.planGhosts, w.planDelay,
 	}
+	if w.stale {
+		kinds = []func(from, to micros){w.planStale}
+	}
 	for range 4 + w.random.IntN(8) {
 		from := w.now + w.between(200*millisecond, w.shape.chaos-second)
 		to := from + w.between(100*millisecond, 5*second)

@@ -95,13 +95,10 @@ func (f *fence) rest() {
 	for _, group := range sorted(f.groups) {
 		a := f.groups[group]
 		for _, r := range f.world.each(group) {
-			if r.group.Applied() < a.top && r.stranded() {
-				continue
-			}
 			if r.group.Applied() != a.top {
 				f.world.fault("at rest: n%d has applied entry %d of shard %d, another %d", r.node.number, r.group.Applied(), group, a.top)
 			}
-			if first := f.world.each(group)[0]; r.group.Applied() == first.group.Applied() && r.node.rows.sums[group] != first.node.rows.sums[group] {
+			if first := f.world.each(group)[0]; r.group.Applied() == first.group.Applied() && r.sum() != first.sum() {
 				f.world.fault("at rest: rows of shard %d on n%d and n%d differ", group, r.node.number, first.node.number)
 			}
 		}
@@ -112,7 +109,7 @@ func (f *fence) rest() {
 func (f *fence) agree() bool {
 	for group, a := range f.groups {
 		for _, r := range f.world.each(group) {
-			if r.group.Applied() < a.top && !r.stranded() {
+			if r.group.Applied() < a.top {
 				return false
 			}
 		}
@@ -120,22 +117,13 @@ func (f *fence) agree() bool {
 	return true
 }
 
-// stranded: what the replica lacks is in nobody's log any more, and snapshots
-// are not simulated yet.
-func (r *replica) stranded() bool {
-	for _, other := range r.node.world.each(r.shard) {
-		first, err := other.node.durable.Storage(r.shard).FirstIndex()
-		if other != r && other.term != 0 && err == nil && first <= r.group.Applied()+1 {
-			return false
-		}
-	}
-	return true
-}
+// sum of the replica's rows.
+func (r *replica) sum() uint64 { return r.node.rows.sums[r.space] }
 
 // Apply implements shard.Machine.
 func (r *replica) Apply(index, term uint64, data []byte) error {
 	w, a := r.node.world, r.node.world.fence.groups[r.shard]
-	before := r.node.rows.sums[r.shard]
+	before := r.sum()
 	e := entry{term, sumOf("", data)}
 	switch was, ok := a.entries[index]; {
 	case !ok:
@@ -149,7 +137,7 @@ func (r *replica) Apply(index, term uint64, data []byte) error {
 	if err := r.host.Apply(index, term, data); err != nil {
 		return err
 	}
-	after := r.node.rows.sums[r.shard]
+	after := r.sum()
 	b, err := mailbox.ReadBatch(data)
 	if err != nil {
 		return err

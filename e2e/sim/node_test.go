@@ -50,6 +50,7 @@ type node struct {
 	log         *raftlog.Log
 	durable     *durable
 	set         *shard.Set
+	system      *host.System
 	shards      map[uint32]*replica
 	order       []*replica
 	office      *office
@@ -84,7 +85,7 @@ func (n *node) start() {
 func (n *node) open() (err error) {
 	w := n.world
 	if n.log, err = raftlog.Open(raftlog.Config{
-		Disk: n.disk, SegmentBytes: 32 << 10, TailBytes: 64 << 10, GroupTailBytes: 16 << 10,
+		Disk: n.disk, SegmentBytes: 32 << 10, TailBytes: 64 << 10, GroupTailBytes: 16 << 10, RetainBytes: 33 << 10,
 		Spawn: func(f func()) { f() }, Metrics: w.fence.metrics.raftlog,
 	}); err != nil {
 		return err
@@ -100,7 +101,7 @@ func (n *node) open() (err error) {
 			r.frozenAt = r.group.Applied()
 		}
 	}
-	system := host.NewSystem()
+	n.system = host.NewSystem()
 	var found []uint32
 	for i, members := range w.places {
 		if slices.Contains(members, uint64(n.number)) { //nolint:gosec // small
@@ -110,7 +111,7 @@ func (n *node) open() (err error) {
 	if n.set, err = shard.New(shard.Config{
 		Log: n.durable, Store: n.rows, Node: nodeName(n.number), Found: found, Post: func(f func()) bool { n.post(f); return true },
 		Machine: func(g *shard.Group, version uint32) (shard.Machine, error) {
-			r, err := newReplica(n, g, version, system)
+			r, err := newReplica(n, g, version)
 			if err != nil {
 				return nil, err
 			}
@@ -119,7 +120,7 @@ func (n *node) open() (err error) {
 			n.durable.opened(r.shard)
 			return r, nil
 		},
-		Bootstrap: n.bootstrap, Send: n.send, Now: w.mono, Offload: n.offload,
+		Bootstrap: n.bootstrap, Send: n.send, Rows: snapshots{n.rows}, Ship: n.ship, Retire: n.retire, Now: w.mono, Offload: n.offload,
 		CheckpointEvery: 1500 * time.Millisecond,
 		Metrics:         w.fence.metrics.shard,
 	}); err != nil {
@@ -343,6 +344,7 @@ type replica struct {
 	shard uint32
 	host  *host.Shard
 	group *shard.Group
+	space shard.Space // of its rows
 
 	term      uint64 // that it leads; 0 while it does not
 	releasing bool   // a commit or a confirmation is being told
@@ -356,14 +358,14 @@ type replica struct {
 	ghost     uint64 // token of an entry that comes up again; 0: none
 }
 
-func newReplica(n *node, g *shard.Group, version uint32, system *host.System) (*replica, error) {
+func newReplica(n *node, g *shard.Group, version uint32) (*replica, error) {
 	id := g.ID()
-	r := &replica{node: n, shard: id, group: g}
+	r := &replica{node: n, shard: id, group: g, space: shard.Space{Group: id, Version: version}}
 	w := n.world
 	settings := user.DefaultSettings()
 	var err error
 	r.host, err = host.New(host.Config{
-		Shard: id, Space: mailbox.Space{Shard: id, Version: version}, System: system, Store: n.rows, Gateway: shardGateway{r}, Router: router{n.office},
+		Shard: id, Space: mailbox.Space{Shard: id, Version: version}, System: n.system, Store: n.rows, Gateway: shardGateway{r}, Router: router{n.office},
 		ShardOf: w.shardOf,
 		Load: func(id string, rows user.Rows, att []user.Attachment) (host.Core, error) {
 			return settings.Load(id, rows, att)

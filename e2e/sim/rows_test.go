@@ -21,11 +21,12 @@ type rows struct {
 	live   table
 	frozen *table // while a checkpoint is under way
 	disk   table
-	sums   map[uint32]uint64 // per shard, of the live rows, in no order
-	bytes  int               // since the last freeze
-	fail   func() bool       // whether the next write fails
-	began  func()            // told of a freeze
-	parts  int               // writes that were cut short
+	asOf   table                  // as the last completed checkpoint left it; nil before the first
+	sums   map[shard.Space]uint64 // of the live rows, in no order
+	bytes  int                    // since the last freeze
+	fail   func() bool            // whether the next write fails
+	began  func()                 // told of a freeze
+	parts  int                    // writes that were cut short
 }
 
 // table holds rows by what their keys begin with, up to the user's id.
@@ -36,7 +37,7 @@ type bucket struct {
 	values map[string][]byte
 }
 
-func newRows() *rows { return &rows{live: table{}, disk: table{}, sums: map[uint32]uint64{}} }
+func newRows() *rows { return &rows{live: table{}, disk: table{}, sums: map[shard.Space]uint64{}} }
 
 var rowSeed = maphash.MakeSeed()
 
@@ -49,7 +50,17 @@ func sumOf(key string, value []byte) uint64 {
 	return h.Sum64()
 }
 
-func shardOfKey(key string) uint32 { return binary.BigEndian.Uint32([]byte(key[:4])) }
+// spaceBytes is the part of a key that names its space. Sums leave it out:
+// replicas of a shard may have theirs under different versions.
+const spaceBytes = 8
+
+func spaceOf(key string) shard.Space {
+	return shard.Space{Group: binary.BigEndian.Uint32([]byte(key[:4])), Version: binary.BigEndian.Uint32([]byte(key[4:8]))}
+}
+
+func prefixOf(s shard.Space) string {
+	return string(mailbox.Space{Shard: s.Group, Version: s.Version}.Prefix())
+}
 
 func (t table) clone() table {
 	c := make(table, len(t))
@@ -98,7 +109,7 @@ func (r *rows) Put(key, value []byte) {
 	r.unsum(k)
 	v := bytes.Clone(value)
 	r.live.put(k, v)
-	r.sums[shardOfKey(k)] += sumOf(k, v)
+	r.sums[spaceOf(k)] += sumOf(k[spaceBytes:], v)
 	r.bytes += len(k) + len(v)
 }
 
@@ -114,7 +125,7 @@ func (r *rows) Delete(key []byte) {
 
 func (r *rows) unsum(key string) {
 	if old, ok := r.live.get(key); ok {
-		r.sums[shardOfKey(key)] -= sumOf(key, old)
+		r.sums[spaceOf(key)] -= sumOf(key[spaceBytes:], old)
 	}
 }
 
@@ -174,7 +185,12 @@ func (r *rows) Freeze() (shard.Frozen, bool) {
 }
 
 // Thaw implements shard.Store.
-func (r *rows) Thaw(shard.Frozen, error) { r.frozen = nil }
+func (r *rows) Thaw(_ shard.Frozen, err error) {
+	if err == nil {
+		r.asOf = *r.frozen
+	}
+	r.frozen = nil
+}
 
 var errStore = errors.New("sim: the store could not write")
 
@@ -228,7 +244,7 @@ func (r *rows) crash() *rows {
 	next.disk, next.live, next.fail, next.parts = r.disk, r.disk.clone(), r.fail, r.parts
 	for _, b := range next.live {
 		for k, v := range b.values {
-			next.sums[shardOfKey(k)] += sumOf(k, v)
+			next.sums[spaceOf(k)] += sumOf(k[spaceBytes:], v)
 		}
 	}
 	return next

@@ -27,18 +27,23 @@ func number(t *testing.T, name string, otherwise uint64) uint64 {
 }
 
 // simulate runs a seed, without some of its faults.
-func simulate(t *testing.T, seed uint64, skip map[int]bool) (w *world) {
+func simulate(t *testing.T, seed uint64, skip map[int]bool) *world {
 	t.Helper()
 	cryptotest.SetGlobalRandom(t, seed)
-	w = newWorld(seed, os.Getenv("SIM_TRACE") == "all")
+	w := newWorld(seed, os.Getenv("SIM_TRACE") == "all")
 	w.skip = skip
+	w.guarded()
+	return w
+}
+
+// guarded runs, and takes a panic for a broken promise.
+func (w *world) guarded() {
 	defer func() {
 		if r := recover(); r != nil {
 			w.fault("panic: %v\n%s", r, debug.Stack())
 		}
 	}()
 	w.run()
-	return w
 }
 
 // shrink leaves out every fault without which the seed fails as well. Without it
@@ -122,6 +127,20 @@ func TestSeeds(t *testing.T) {
 	t.Logf("%d seeds in %v: %+v", count, elapsed(began), all)
 }
 
+// Nodes sleep while others elect, and wake where nobody can tell them: whatever
+// they say then, they say without having asked.
+func TestStaleLeaders(t *testing.T) {
+	for seed := uint64(1); seed <= 2*few; seed++ {
+		cryptotest.SetGlobalRandom(t, seed)
+		w := newWorld(seed, false)
+		w.stale = true
+		if w.guarded(); len(w.faults) > 0 {
+			w.report(t)
+			return
+		}
+	}
+}
+
 func (s *stats) add(o stats) {
 	s.steps += o.steps
 	s.sents += o.sents
@@ -138,12 +157,13 @@ func (s *stats) add(o stats) {
 	s.ghosts += o.ghosts
 	s.gaps += o.gaps
 	s.transfers += o.transfers
+	s.snapshots += o.snapshots
 	s.displaced += o.displaced
 }
 
 // idle says whether something never happened.
 func (s *stats) idle() bool {
-	return min(s.sents, s.delivers, s.refusals, s.crashes, s.pauses, s.cuts, s.leaders, s.reads, s.syncs, s.checkpoints, s.drops, s.ghosts, s.gaps, s.transfers) == 0
+	return min(s.sents, s.delivers, s.refusals, s.crashes, s.pauses, s.cuts, s.leaders, s.reads, s.syncs, s.checkpoints, s.drops, s.ghosts, s.gaps, s.transfers, s.snapshots) == 0
 }
 
 // What a seed does it does again, to the last event: or a failure could not be

@@ -50,6 +50,7 @@ type world struct {
 	judge   *history.Judge
 	script  []string
 	skip    map[int]bool // faults of the script that do not happen
+	stale   bool         // no fault but leaders that wake late
 	healed  bool
 	// dropping: one proposal in so many is dropped; gaps: one push in so many is
 	// lost on its way.
@@ -62,7 +63,7 @@ type world struct {
 
 // stats are what a run has been put to; a run in which nothing happened proves nothing.
 type stats struct {
-	steps, sents, delivers, refusals, crashes, pauses, cuts, leaders, reads, syncs, checkpoints, drops, ghosts, gaps, transfers, displaced int
+	steps, sents, delivers, refusals, crashes, pauses, cuts, leaders, reads, syncs, checkpoints, drops, ghosts, gaps, transfers, snapshots, displaced int
 }
 
 // timed is something that happens at a time.
