@@ -105,6 +105,14 @@ const (
 	Arrivals        = 1 << 20   // devices of which it is known when they connected; the oldest lose their count
 )
 
+// Ids of connections. One is 2 bits of kind, 16 of the node's number, these of
+// its life, generation and index: 64 in all.
+const (
+	ConnLifeBits       = 6  // lives of a node that are told apart
+	ConnGenerationBits = 18 // of one index: 131,072 connections in a life, after which it is used no more
+	ConnIndexBits      = 22 // 2,097,152 connections at once by epoll, and as many otherwise
+)
+
 // Times.
 const (
 	PartialTimeout   = time.Minute      // from the first byte of a message to its last
@@ -150,6 +158,16 @@ const (
 	PeerBatch  = 256 << 10 // written at once, about
 
 	OfficeBytes = 32 << 20 // of what other nodes said and the loop has not taken
+)
+
+// What nodes say to each other about users.
+const (
+	NodeNumber = 1<<16 - 1 // of a node, the highest
+	RouteBody  = 1 << 20   // one body of words, deliveries or mail, about
+	RouteOwed  = 65_536    // ends of attachments that one other node is still to hear of
+	Renewals   = 256       // attachments and watches that are begun again in one round of the loop
+	Passed     = 4096      // sleeping sessions looked at in one round after shards have moved
+	Disowned   = 512       // rows of one shard looked at in one tick for connections that have ended
 )
 
 // Membership.

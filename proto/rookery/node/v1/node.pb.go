@@ -104,7 +104,10 @@ type Attach struct {
 	Acked  uint64                 `protobuf:"varint,3,opt,name=acked,proto3" json:"acked,omitempty"`
 	Client string                 `protobuf:"bytes,4,opt,name=client,proto3" json:"client,omitempty"`
 	// after is where the stream begins, if above the cursor; it acks nothing.
-	After         uint64 `protobuf:"varint,5,opt,name=after,proto3" json:"after,omitempty"`
+	After uint64 `protobuf:"varint,5,opt,name=after,proto3" json:"after,omitempty"`
+	// resumes is the session that goes on, with its number, where its actor has
+	// forgotten it; 0 for a new one. One that began later is not displaced by it.
+	Resumes       uint64 `protobuf:"varint,6,opt,name=resumes,proto3" json:"resumes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -170,6 +173,13 @@ func (x *Attach) GetClient() string {
 func (x *Attach) GetAfter() uint64 {
 	if x != nil {
 		return x.After
+	}
+	return 0
+}
+
+func (x *Attach) GetResumes() uint64 {
+	if x != nil {
+		return x.Resumes
 	}
 	return 0
 }
@@ -3176,13 +3186,14 @@ const file_rookery_node_v1_node_proto_rawDesc = "" +
 	"\x04conn\x18\x01 \x01(\x04R\x04conn\x12\x12\n" +
 	"\x04user\x18\x02 \x01(\tR\x04user\x12\x16\n" +
 	"\x06device\x18\x03 \x01(\rR\x06device\x12\x18\n" +
-	"\asession\x18\x04 \x01(\x04R\asession\"\x8f\x01\n" +
+	"\asession\x18\x04 \x01(\x04R\asession\"\xa9\x01\n" +
 	"\x06Attach\x12/\n" +
 	"\x06origin\x18\x01 \x01(\v2\x17.rookery.node.v1.OriginR\x06origin\x12\x10\n" +
 	"\x03tag\x18\x02 \x01(\rR\x03tag\x12\x14\n" +
 	"\x05acked\x18\x03 \x01(\x04R\x05acked\x12\x16\n" +
 	"\x06client\x18\x04 \x01(\tR\x06client\x12\x14\n" +
-	"\x05after\x18\x05 \x01(\x04R\x05after\"9\n" +
+	"\x05after\x18\x05 \x01(\x04R\x05after\x12\x18\n" +
+	"\aresumes\x18\x06 \x01(\x04R\aresumes\"9\n" +
 	"\x06Detach\x12/\n" +
 	"\x06origin\x18\x01 \x01(\v2\x17.rookery.node.v1.OriginR\x06origin\"\x8b\x01\n" +
 	"\x04Pull\x12/\n" +
