@@ -31,18 +31,19 @@ type Shard struct {
 	leading bool
 
 	// Of the term.
-	sessions uint32 // last counter of Context.Session
-	rows     *rows
-	wheel    *wheel
-	lives    []*live // slots that rows name; 0 is unused
-	vacant   []uint32
-	hand     uint32  // where evict looks next
-	failing  []*live // suspended after a panic, to be restarted or stopped
-	presence presence
-	outbox   *outbox
-	inbox    inbox
-	sweep    sweep
-	overdue  []overdue // in the order in which they come
+	sessions  uint32 // last counter of Context.Session
+	rows      *rows
+	wheel     *wheel
+	lives     []*live // slots that rows name; 0 is unused
+	vacant    []uint32
+	hand      uint32  // where evict looks next
+	failing   []*live // suspended after a panic, to be restarted or stopped
+	presence  presence
+	outbox    *outbox
+	inbox     inbox
+	sweep     sweep
+	disowning disowning
+	overdue   []overdue // in the order in which they come
 
 	// Batches. Tokens are never used twice, in no term.
 	open    *batch
@@ -91,7 +92,7 @@ func (s *Shard) forget() {
 	s.presence = newPresence()
 	s.outbox = newOutbox(limits.OutboxSteps)
 	s.inbox = newInbox()
-	s.sweep, s.overdue = sweep{}, nil
+	s.sweep, s.disowning, s.overdue = sweep{}, disowning{}, nil
 	s.sessions = 0
 }
 

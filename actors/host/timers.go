@@ -29,6 +29,7 @@ func (s *Shard) Tick() {
 		}
 	})
 	s.takeOverdue(now)
+	s.disown()
 	if now < s.checked+slowTick && now >= s.checked {
 		return
 	}

@@ -1,6 +1,7 @@
 package user
 
 import (
+	"cmp"
 	"slices"
 
 	"google.golang.org/protobuf/proto"
@@ -18,7 +19,9 @@ const (
 	closeUnlinked = 4103
 )
 
-// attach makes a connection the device's session. The one it had is ended.
+// attach makes a connection the device's session. The one it had is ended. One
+// that goes on after its actor has forgotten it keeps its number, by which
+// recipients know its sends, and gives way to any that began later.
 func (t *turn) attach(m *nodepb.Attach) {
 	o := m.GetOrigin()
 	refuse := func(f *nodepb.Fault) { t.tell(o.GetConn(), &nodepb.Attached{Tag: m.GetTag(), Error: f}) }
@@ -35,15 +38,22 @@ func (t *turn) attach(m *nodepb.Attach) {
 		refuse(fault.New(fault.InvalidArgument, "", "Last-Event-ID: it is beyond the last entry of the mailbox"))
 		return
 	}
+	resumed := m.GetResumes()
+	if d.attached() && resumed != 0 && d.att.Session > resumed {
+		t.tell(o.GetConn(), &nodepb.Kick{Session: resumed, Code: closeReplaced, Reason: "this device connected elsewhere"})
+		return
+	}
 	wasOnline := t.online()
 	if d.attached() {
-		t.leave(d.att.Session)
+		if d.att.Session != resumed { // else it has still to say that it has seen the devices
+			t.leave(d.att.Session)
+		}
 		if d.att.Conn != o.GetConn() {
 			t.tell(d.att.Conn, &nodepb.Kick{Session: d.att.Session, Code: closeReplaced, Reason: "this device connected elsewhere"})
 		}
 	}
 	t.ackOrOwe(d, m.GetAcked())
-	d.att = Attachment{Conn: o.GetConn(), Session: t.ctx.Session, Pushed: d.has(), Device: d.number()}
+	d.att = Attachment{Conn: o.GetConn(), Session: cmp.Or(resumed, t.ctx.Session), Pushed: d.has(), Device: d.number()}
 	t.present(d)
 	t.tell(o.GetConn(), &nodepb.Attached{
 		Tag: m.GetTag(), Session: d.att.Session, Cursor: d.has(), LastSeq: t.lastSeq,

@@ -100,7 +100,7 @@ func (o *office) learn(id uint32, l lead) {
 	}
 	o.leaders[id] = l
 	if was.node != 0 {
-		o.node.sessions.Left(func(user string) bool { return o.node.world.shardOf(user) == id })
+		o.node.sessions.Moved(func(user string) bool { return o.node.world.shardOf(user) == id })
 	}
 }
 
@@ -181,14 +181,14 @@ func (o *office) unknownConn(conn uint64) {
 func (o *office) left(id uint32) {
 	w := o.node.world
 	lived := func(user string) bool { return w.shardOf(user) == id }
-	o.node.sessions.Left(lived)
+	o.node.sessions.Moved(lived)
 	for _, other := range w.nodes[1:] {
 		if other == o.node {
 			continue
 		}
 		w.net.reliable(o.node.number, other.number, func() {
 			if other.office.leaders[id].node == o.node.number {
-				other.sessions.Left(lived)
+				other.sessions.Moved(lived)
 			}
 		})
 	}

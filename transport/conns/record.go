@@ -102,7 +102,7 @@ type side struct {
 }
 
 // wireBit in an index marks the connections carried by goroutines.
-const wireBit = 1 << 31
+const wireBit = poll.MaxIndex + 1
 
 func (c *Conns) side(id ID) (*side, uint32) {
 	if i := id.Index(); i&wireBit != 0 {

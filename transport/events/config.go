@@ -47,8 +47,6 @@ type Config struct {
 	Seats    Seats
 	// Post has a function called by the loop soon, unless it is overloaded.
 	Post func(func()) bool
-	// Prefix is set in every id, to tell them from those of other connections.
-	Prefix uint64
 
 	Streams, PerAddress    int
 	PendingLow, PendingMax int           // bytes that wait for one stream

@@ -49,7 +49,7 @@ func newWorld(t *testing.T, change func(*Config)) *world {
 		w.s.Admit(id, 30*time.Second, time.Now().Add(w.expires))
 		w.s.Send(id, []byte("event: welcome\n\n"))
 	}
-	cfg := Config{Sessions: w, Seats: w, Post: w.post, Prefix: 1 << 63}
+	cfg := Config{Sessions: w, Seats: w, Post: w.post}
 	if change != nil {
 		change(&cfg)
 	}
@@ -164,12 +164,12 @@ func (w *world) round() {
 // The sessions.
 
 func (w *world) Opened(id uint64, h Hello) {
-	w.trace = append(w.trace, fmt.Sprintf("opened %d", id&^(1<<63)))
+	w.trace = append(w.trace, fmt.Sprintf("opened %d", id))
 	w.hellos[id] = h
 	w.answer(id, h)
 }
-func (w *world) Drained(id uint64) { w.trace = append(w.trace, fmt.Sprintf("drained %d", id&^(1<<63))) }
-func (w *world) Closed(id uint64)  { w.trace = append(w.trace, fmt.Sprintf("closed %d", id&^(1<<63))) }
+func (w *world) Drained(id uint64) { w.trace = append(w.trace, fmt.Sprintf("drained %d", id)) }
+func (w *world) Closed(id uint64)  { w.trace = append(w.trace, fmt.Sprintf("closed %d", id)) }
 
 func (w *world) expect(want ...string) {
 	w.t.Helper()
@@ -225,7 +225,7 @@ func (c *client) listen() (text *strings.Builder, end chan error) {
 	return text, end
 }
 
-const first = 1<<63 | 1
+const first = 1
 
 func TestStream(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -23,7 +23,7 @@ func (s *Streams) Serve(w http.ResponseWriter, r *http.Request, from netip.Addr,
 		return f
 	}
 	defer s.leave(from)
-	st := newStream(s.cfg.Prefix | s.ids.Add(1))
+	st := newStream(s.ids.Add(1))
 	// Finished first: what begins it later finds that it is over.
 	defer s.tell(st, gone)
 	defer st.finish()

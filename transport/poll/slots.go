@@ -2,7 +2,10 @@ package poll
 
 // MaxIndex bounds the indices of slots; what is above is left to others who
 // make IDs.
-const MaxIndex = 1<<31 - 1
+const MaxIndex = 1<<(indexBits-1) - 1
+
+// maxGeneration is the last that an ID has room for.
+const maxGeneration = 1<<generationBits - 1
 
 // Slots hands out indices with generations, and takes them back. The zero
 // value is ready.
@@ -44,7 +47,7 @@ func (s *Slots) Give(id ID) {
 	}
 	g := s.generations.At(id.Index())
 	*g++
-	if *g != 0 {
+	if *g < maxGeneration {
 		s.free = append(s.free, id.Index())
 	}
 }

@@ -40,8 +40,8 @@ func TestSlotsNeverGiveAnIDTwice(t *testing.T) {
 func TestSlotsRetire(t *testing.T) {
 	var s Slots
 	first, _ := s.Take()
-	*s.generations.At(0) = ^uint32(0) // its last
-	s.Give(MakeID(0, ^uint32(0)))
+	*s.generations.At(0) = maxGeneration // its last
+	s.Give(MakeID(0, maxGeneration))
 	second, _ := s.Take()
 	if second.Index() == first.Index() {
 		t.Errorf("%v after %v", second, first)

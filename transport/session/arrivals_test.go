@@ -96,7 +96,7 @@ func TestTurnedAwayAndGone(t *testing.T) {
 	s.g.Flush()
 	s.g.Closed(8)
 	s.trace = nil
-	s.g.GoAway(9, time.Second)
+	s.g.GoAway(9, time.Second, nil)
 	s.expect(`< {"goAway":{"reason":"the node is restarting","reconnectAfterMs":1000}}`, "close 1012 the node is restarting")
 	s.now = s.now.Add(time.Minute)
 	s.g.Sweep()

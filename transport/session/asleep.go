@@ -146,6 +146,7 @@ func (g *Gateway) find(conn uint64) *session {
 		}
 		s = g.sleepers.take(n)
 		g.wakes(s)
+		g.wokenBefore(s, n)
 	}
 	s.touched = g.sweeps
 	return s
@@ -221,7 +222,7 @@ func fit[T any](s []T) []T {
 
 // quiet says whether all that is left of the session fits into a record.
 func (s *session) quiet() bool {
-	return s.state == attached && s.stream == live && s.drained && !s.leaving && !s.resting && s.out == nil &&
+	return s.state == attached && s.bond == bound && s.stream == live && s.drained && !s.leaving && !s.resting && s.out == nil &&
 		(s.busy == nil || s.busy.empty())
 }
 

@@ -47,8 +47,8 @@ func TestSleepKeepsTheSession(t *testing.T) {
 // one has to say which.
 func TestEveryFieldIsThoughtOf(t *testing.T) {
 	kept := []string{"conn", "enc", "user", "device", "number", "sends", "written", "cursor", "after", "others"}
-	same := []string{"state", "stream", "leaving", "drained", "resting", "out", "busy"}                       // for every session that is quiet
-	past := []string{"bearer", "broken", "ref", "heartbeat", "waited", "backlog", "place", "touched", "from"} // nobody looks at it once drained, or awake
+	same := []string{"state", "bond", "stream", "leaving", "drained", "resting", "out", "busy"}                          // for every session that is quiet
+	past := []string{"bearer", "broken", "ref", "heartbeat", "waited", "backlog", "place", "touched", "from", "renewed"} // nobody looks at it once drained, or awake
 	all := slices.Concat(kept, same, past)
 	of := reflect.TypeFor[session]()
 	for i := range of.NumField() {
@@ -115,9 +115,8 @@ func TestSleepersEnd(t *testing.T) {
 		do   func(s *scene)
 		want []string
 	}{
-		"lost":    {func(s *scene) { s.g.Lost(7, "alice") }, []string{"close 1013 the attachment was lost; reconnect"}},
-		"left":    {func(s *scene) { s.g.Left(func(u string) bool { return u == "alice" }) }, []string{"close 1013 the attachment was lost; reconnect"}},
-		"kept":    {func(s *scene) { s.g.Left(func(u string) bool { return u != "alice" }) }, nil},
+		"parted":  {func(s *scene) { s.g.Parted(func(u string) bool { return u == "alice" }); s.g.Flush() }, []string{"close 1013 this node is cut off from the majority; reconnect elsewhere"}},
+		"kept":    {func(s *scene) { s.g.Parted(func(u string) bool { return u != "alice" }); s.g.Flush() }, nil},
 		"kick":    {func(s *scene) { s.reply(&nodepb.Kick{Session: 5, Code: 4102, Reason: "elsewhere"}) }, []string{"close 4102 elsewhere"}},
 		"unknown": {func(s *scene) { s.g.Unknown(7) }, []string{"close 1013 the outcome of a request is not known; reconnect and send again"}},
 		"closed":  {func(s *scene) { s.g.Closed(7) }, []string{"alice: detach"}},

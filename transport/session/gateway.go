@@ -96,8 +96,9 @@ type Gateway struct {
 	allowances map[owner]*allowance
 	parted     []*allowance // that no session used at one time, in that order
 	arrivals   *arrivals
-	partings   []parting  // sessions turned away, not closed yet
-	leavers    int        // sessions that were told GoAway and are not closing
+	partings   []parting // sessions turned away, not closed yet
+	leavers    int       // sessions that were told GoAway and are not closing
+	renewals   renewals
 	open       []deadline // sends in the order in which they were read
 	spare      spare
 	at         time.Time // of the call under way, see look
@@ -359,6 +360,7 @@ func (g *Gateway) send1(s *session) {
 // Flush sends what the round has written.
 func (g *Gateway) Flush() {
 	g.wake()
+	g.renew()
 	for i, s := range g.dirty {
 		g.send1(s)
 		g.recycle(s)
@@ -440,9 +442,9 @@ func (g *Gateway) Sweep() {
 	g.lull()
 }
 
-// GoAway announces the end to one connection, and closes it once its sends are
-// decided. Nothing more is read meanwhile.
-func (g *Gateway) GoAway(conn uint64, reconnectAfter time.Duration) {
+// GoAway announces the end to one connection, with where else it may go, and
+// closes it once its sends are decided. Nothing more is read meanwhile.
+func (g *Gateway) GoAway(conn uint64, reconnectAfter time.Duration, alternates []string) {
 	s := g.find(conn)
 	if s == nil || s.state == closing {
 		return
@@ -453,6 +455,7 @@ func (g *Gateway) GoAway(conn uint64, reconnectAfter time.Duration) {
 	}
 	g.write(s, &clientpb.ServerFrame{Body: &clientpb.ServerFrame_GoAway{GoAway: &clientpb.GoAway{
 		Reason: "the node is restarting", ReconnectAfterMs: uint32(reconnectAfter.Milliseconds()), //nolint:gosec // seconds
+		Alternates: alternates,
 	}}})
 	if !s.leaving {
 		s.leaving = true

@@ -408,7 +408,7 @@ func TestGoAwayAnswersFirst(t *testing.T) {
 	s := newScene(t, func(c *Config) { c.Limits.InFlight = 1 })
 	s.attach()
 	s.say(sendLine(1), sendLine(2))
-	s.g.GoAway(7, time.Second)
+	s.g.GoAway(7, time.Second, nil)
 	s.g.Flush()
 	s.expect("bob: send 1 after 0 id 1 others []", "pause", "pause", `< {"goAway":{"reason":"the node is restarting","reconnectAfterMs":1000}}`)
 	if n := s.g.Leaving(); n != 1 {
@@ -427,8 +427,8 @@ func TestLeavingOneThatBreaksOff(t *testing.T) {
 	s := newScene(t, nil)
 	s.attach()
 	s.say(sendLine(1))
-	s.g.GoAway(7, time.Second)
-	s.g.GoAway(7, time.Second)
+	s.g.GoAway(7, time.Second, nil)
+	s.g.GoAway(7, time.Second, nil)
 	if n := s.g.Leaving(); n != 1 {
 		t.Errorf("%d sessions are leaving, want 1", n)
 	}
@@ -441,6 +441,6 @@ func TestLeavingOneThatBreaksOff(t *testing.T) {
 func TestGoAwayWhenIdle(t *testing.T) {
 	s := newScene(t, nil)
 	s.attach()
-	s.g.GoAway(7, time.Second)
+	s.g.GoAway(7, time.Second, nil)
 	s.expect(`< {"goAway":…`, "close 1012 the node is restarting")
 }

@@ -86,6 +86,9 @@ func brief(m proto.Message) string {
 	case *nodepb.Read:
 		return fmt.Sprintf("read %d of %s", m.GetOrder(), m.GetPeer())
 	case *nodepb.Attach:
+		if r := m.GetResumes(); r != 0 {
+			return fmt.Sprintf("attach %d acked %d resumes %d", m.GetOrigin().GetDevice(), m.GetAcked(), r)
+		}
 		return fmt.Sprintf("attach %d acked %d", m.GetOrigin().GetDevice(), m.GetAcked())
 	case *nodepb.DevicesSeen:
 		return fmt.Sprintf("devices seen %d", m.GetEpoch())

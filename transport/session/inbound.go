@@ -146,7 +146,8 @@ func (g *Gateway) stamp(s *session, ref uint32, c *chain, n *nodepb.Send, id [16
 		p.read = g.reading
 	}
 	n.Origin, n.Tag, n.Number, n.Previous, n.After = s.origin(), tag, p.number, p.previous, s.after
-	n.Others = s.others
+	// One that is adrift may not know of a device that was linked meanwhile.
+	n.Others, n.Copy = s.others, s.bond != bound
 	c.last = p.number
 	c.inFlight++
 	a.pending[tag] = p
@@ -163,7 +164,13 @@ func (g *Gateway) ack(s *session, ref uint32, m *clientpb.Ack) {
 		g.fault(s, ref, "", fault.New(fault.InvalidArgument, "", "ack.seq: %d was not delivered to this device", m.GetSeq()))
 	case m.GetSeq() > s.cursor:
 		s.cursor = m.GetSeq()
-		g.tell(s.user, &nodepb.Ack{Origin: s.origin(), Seq: m.GetSeq()})
+		if s.bond == adrift {
+			return // to attach again says it
+		}
+		if err := g.users.Tell(s.user, &nodepb.Ack{Origin: s.origin(), Seq: m.GetSeq()}); err != nil {
+			g.metrics.Untaken.Inc()
+			g.loosen(s)
+		}
 	}
 }
 

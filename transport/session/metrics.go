@@ -19,6 +19,8 @@ type Metrics struct {
 	Rests      prometheus.Counter
 	Unsaid     prometheus.Counter
 	TurnedAway prometheus.Counter
+	Adrift     prometheus.Counter
+	Resumed    prometheus.Counter
 	// SentSeconds is from a send being read to its sent being written,
 	// DeliverSeconds from its acceptance to its deliver being written live.
 	SentSeconds    prometheus.Histogram
@@ -60,6 +62,8 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		Rests:          counter("session_rests_total", "Sessions that were not read for a while because their frames took too much effort."),
 		Unsaid:         counter("unsaid_total", "Typing notices and signals dropped because much waits to be written to the device."),
 		TurnedAway:     counter("hellos_turned_away_total", "Hellos refused because their device connected too often."),
+		Adrift:         counter("sessions_adrift_total", "Sessions whose actor had forgotten them, so that they attach again."),
+		Resumed:        counter("sessions_resumed_total", "Those that attached again."),
 		Untaken:        counter("untaken_total", "Words to an actor that were not taken and need no answer."),
 		SentSeconds:    histogram("send_to_sent_seconds", "From a send being read to its sent being written."),
 		DeliverSeconds: histogram("send_to_deliver_seconds", "From acceptance to the deliver being written to a connected device."),

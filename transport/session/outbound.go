@@ -75,44 +75,23 @@ func (g *Gateway) Unknown(conn uint64) {
 	}
 }
 
-// Lost takes up what a session had with a user's actor and has no longer: its
-// own attachment ends the session, a watch begins again.
+// Lost takes up what a session had with a user's actor and has no longer, or
+// said to it in vain: its own attachment, or a watch, begins again.
 func (g *Gateway) Lost(conn uint64, user string) {
 	s := g.find(conn)
 	if s == nil || s.state == closing {
 		return
 	}
+	g.look()
 	if s.user == user {
-		g.close(s, CloseUnavailable, "the attachment was lost; reconnect")
+		g.loosen(s)
 		return
 	}
-	if s.busy != nil {
-		if _, ok := s.busy.watched[user]; ok {
-			g.tell(user, &nodepb.Watch{Origin: s.origin()})
-		}
+	if s.busy == nil {
+		return
 	}
-}
-
-// Left is Lost for everything that sessions had with the users that lived
-// says yes to. Watches of theirs are begun again where their new leader is.
-func (g *Gateway) Left(lived func(user string) bool) {
-	type gone struct {
-		conn uint64
-		user string
-	}
-	var lost []gone // in an order that repeats; those that sleep wake to hear of it
-	for _, s := range g.awake {
-		if s.user != "" && lived(s.user) {
-			lost = append(lost, gone{s.conn, s.user})
-		}
-	}
-	for r := range g.sleepers.each() {
-		if user := g.sleepers.user(r); lived(user) {
-			lost = append(lost, gone{r.conn, user})
-		}
-	}
-	for _, l := range lost {
-		g.Lost(l.conn, l.user)
+	if _, ok := s.busy.watched[user]; ok {
+		g.renewals.later = append(g.renewals.later, renewal{conn: conn, watch: user, due: g.clock() + renewAfter.Microseconds()})
 	}
 }
 
@@ -122,6 +101,10 @@ func device(o *nodepb.Origin) *clientpb.Device {
 
 // attached begins the session proper: welcome, then the mailbox.
 func (g *Gateway) attached(s *session, m *nodepb.Attached) {
+	if s.state == attached {
+		g.resumed(s, m)
+		return
+	}
 	if s.state != attaching {
 		return
 	}
@@ -172,6 +155,9 @@ func closeOf(f *nodepb.Fault) uint16 {
 
 // pull asks for what follows the last entry written, once there is room.
 func (g *Gateway) pull(s *session) {
+	if s.bond != bound {
+		return
+	}
 	if g.conns.Pending(s.conn)+len(s.out) > g.cfg.HighWater {
 		if s.stream != lagging {
 			g.metrics.Lags.Inc()
@@ -184,7 +170,7 @@ func (g *Gateway) pull(s *session) {
 		Origin: s.origin(), After: s.written, MaxEntries: limits.PageEntries, MaxBytes: limits.PageBytes,
 	})
 	if err != nil {
-		g.close(s, CloseUnavailable, "the user's shard has no leader")
+		g.loosen(s)
 	}
 }
 
@@ -195,24 +181,33 @@ func (g *Gateway) Drained(conn uint64) {
 	}
 }
 
-// page takes entries that were asked for.
+// page takes entries that were asked for: all that follow a seq. After a change
+// of leaders there may be two under way, of which the first to come may say less.
 func (g *Gateway) page(s *session, m *nodepb.Page) {
-	if m.GetSession() != s.number || s.stream != pulling || m.GetAfter() != s.written {
+	if m.GetSession() != s.number || s.bond != bound || m.GetAfter() > s.written {
 		return
 	}
+	asked := s.stream == pulling && m.GetAfter() == s.written
+	before := s.written
 	for _, e := range m.GetEntries() {
-		g.entry(s, e)
+		if e.GetSeq() > s.written {
+			g.entry(s, e)
+		}
+	}
+	if !asked && s.written == before {
+		return
 	}
 	if !s.drained && (m.GetEnd() || s.written >= s.backlog) {
 		s.drained = true
 		g.metrics.MailboxDepth.Observe(float64(s.waited))
 		g.write(s, &clientpb.ServerFrame{Body: &clientpb.ServerFrame_Drained{Drained: &clientpb.Drained{Seq: s.written}}})
 	}
-	if m.GetEnd() {
+	switch {
+	case !m.GetEnd():
+		g.pull(s)
+	case asked:
 		s.stream = live
-		return
 	}
-	g.pull(s)
 }
 
 // push takes an entry as it comes.

@@ -55,13 +55,15 @@ type session struct {
 	resting bool
 	// broken frames said before hello.
 	broken uint8
+	bond   bond
 
-	user   string
-	device uint32
-	number uint64         // of the session, as the user's actor gave it
-	from   *nodepb.Origin // made of these, see origin
-	sends  uint64         // numbers given to sends
-	ref    uint32         // of hello
+	user    string
+	device  uint32
+	renewed uint32         // times that it asked to be attached again
+	number  uint64         // of the session, as the user's actor gave it
+	from    *nodepb.Origin // made of these, see origin
+	sends   uint64         // numbers given to sends
+	ref     uint32         // of hello
 	// heartbeat granted.
 	heartbeat time.Duration
 

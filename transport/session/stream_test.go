@@ -84,7 +84,7 @@ func TestStreamGoesAway(t *testing.T) {
 	s := newScene(t, nil)
 	s.stream(0)
 	s.trace = nil
-	s.g.GoAway(7, time.Second)
+	s.g.GoAway(7, time.Second, nil)
 	s.g.Flush()
 	s.expect("close 1012 the node is restarting") // before anything was written
 
@@ -93,7 +93,7 @@ func TestStreamGoesAway(t *testing.T) {
 	s.reply(&nodepb.Attached{Session: 5})
 	s.reply(&nodepb.Page{Session: 5, End: true})
 	s.trace = nil
-	s.g.GoAway(7, 1500*time.Millisecond)
+	s.g.GoAway(7, 1500*time.Millisecond, nil)
 	s.g.Flush()
 	s.expect("< event: goAway", "< retry: 1500", `< data: {"goAway":{"reason":"the node is restarting","reconnectAfterMs":1500}}`, "< ", "< ",
 		"close 1012 the node is restarting")

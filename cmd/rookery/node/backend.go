@@ -5,9 +5,11 @@ import (
 	"errors"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/rookery-im/rookery/cluster/route"
 	"github.com/rookery-im/rookery/internal/fault"
 	nodepb "github.com/rookery-im/rookery/proto/rookery/node/v1"
 )
@@ -22,6 +24,7 @@ var errUnknown = errors.New("node: the outcome is not known")
 type backend struct {
 	post     func(func()) bool
 	tell     func(user string, msg any) error
+	stamp    func() *route.Stamp // nil: the node has no number yet
 	requests atomic.Uint64
 	waiting  map[uint64]*waiter // owned by the loop
 
@@ -34,11 +37,12 @@ type waiter struct {
 	answer chan *nodepb.Answer
 	user   string
 	origin *nodepb.Origin // of one that may be parked at its actor; else nil
+	put    time.Time      // to the actor
 	gone   atomic.Bool    // nobody waits any more
 }
 
-func newBackend(post func(func()) bool, tell func(string, any) error) *backend {
-	return &backend{post: post, tell: tell, waiting: map[uint64]*waiter{}}
+func newBackend(stamp func() *route.Stamp, post func(func()) bool, tell func(string, any) error) *backend {
+	return &backend{stamp: stamp, post: post, tell: tell, waiting: map[uint64]*waiter{}}
 }
 
 // Ask puts a question and waits for its answer. A fault in the answer is
@@ -46,15 +50,18 @@ func newBackend(post func(func()) bool, tell func(string, any) error) *backend {
 // as well by Woken, also when what kept it parked is lost.
 func (b *backend) Ask(ctx context.Context, ask *nodepb.Ask) (*nodepb.Answer, error) {
 	ask = proto.CloneOf(ask)
-	ask.Request = b.requests.Add(1)
-	// REST requests share the space of connections in an Origin; the high bit
-	// tells them apart.
+	// REST requests share the space of connections in an Origin.
+	stamp := b.stamp()
+	if stamp == nil {
+		return unavailable(ask, errJoining.Error()), nil
+	}
+	ask.Request = stamp.Request(b.requests.Add(1))
 	if o := ask.GetSend().GetOrigin(); o != nil {
-		o.Conn = restBit | ask.GetRequest()
+		o.Conn = ask.GetRequest()
 	}
 	w := &waiter{answer: make(chan *nodepb.Answer, 1), user: ask.GetUser()}
 	if p := ask.GetList().GetPark(); p != nil {
-		p.Conn = restBit | ask.GetRequest()
+		p.Conn = ask.GetRequest()
 		w.origin = &nodepb.Origin{Conn: p.GetConn(), User: ask.GetUser(), Device: ask.GetDevice()}
 	}
 	if !b.post(func() { b.put(ask, w) }) {
@@ -94,15 +101,6 @@ func (b *backend) round() {
 	}
 }
 
-// Ids that stand where a connection's could.
-const (
-	restBit   = 1 << 63         // a REST request
-	streamBit = restBit | 1<<62 // a stream of events
-)
-
-func isStream(conn uint64) bool  { return conn&streamBit == streamBit }
-func isRequest(conn uint64) bool { return conn&streamBit == restBit }
-
 func unavailable(ask *nodepb.Ask, why string) *nodepb.Answer {
 	return &nodepb.Answer{Request: ask.GetRequest(), Body: &nodepb.Answer_Fault{Fault: fault.New(fault.Unavailable, "", "%s; try again", why)}}
 }
@@ -112,6 +110,7 @@ func (b *backend) put(ask *nodepb.Ask, w *waiter) {
 	if w.gone.Load() {
 		return
 	}
+	w.put = time.Now()
 	b.waiting[ask.GetRequest()] = w // first: the answer may come within tell
 	if err := b.tell(ask.GetUser(), ask); err != nil {
 		b.answered(unavailable(ask, "the user's shard has no leader"))
@@ -138,6 +137,16 @@ func (b *backend) left(lived func(user string) bool) {
 	for request, w := range b.waiting {
 		if w.origin != nil && lived(w.user) {
 			b.wake(request)
+		}
+	}
+}
+
+// unsure tells those who asked users' actors before a time that the outcome is
+// not known; loop only.
+func (b *backend) unsure(lived func(user string) bool, before time.Time) {
+	for request, w := range b.waiting {
+		if w.origin == nil && w.put.Before(before) && lived(w.user) {
+			b.unknown(request)
 		}
 	}
 }

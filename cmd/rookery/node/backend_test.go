@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rookery-im/rookery/cluster/route"
 	"github.com/rookery-im/rookery/internal/fault"
 	nodepb "github.com/rookery-im/rookery/proto/rookery/node/v1"
 )
@@ -13,7 +14,7 @@ import (
 // An actor that panics has its answer given before Tell returns.
 func TestAnswerWithinTell(t *testing.T) {
 	var b *backend
-	b = newBackend(func(f func()) bool { f(); return true }, func(_ string, msg any) error {
+	b = newBackend(stamped(route.NewStamp(1, 0)), func(f func()) bool { f(); return true }, func(_ string, msg any) error {
 		b.answered(&nodepb.Answer{Request: msg.(*nodepb.Ask).GetRequest()})
 		return nil
 	})
@@ -28,7 +29,7 @@ func TestAnswerWithinTell(t *testing.T) {
 }
 
 func TestAskThatIsNotTaken(t *testing.T) {
-	b := newBackend(func(f func()) bool { f(); return true }, func(string, any) error { return errors.New("no leader") })
+	b := newBackend(stamped(route.NewStamp(1, 0)), func(f func()) bool { f(); return true }, func(string, any) error { return errors.New("no leader") })
 	a, err := b.Ask(t.Context(), &nodepb.Ask{User: "alice"})
 	if err != nil || a.GetFault().GetCode() != string(fault.Unavailable) {
 		t.Fatalf("got %v, %v", a, err)

@@ -71,8 +71,9 @@ func (n *Node) sendAway(until time.Time) {
 		batch := open[:min(size, len(open))]
 		open = open[len(batch):]
 		n.conns.Post(func() {
+			alternates := n.alternates() // in another order for each batch
 			for j, c := range batch {
-				n.sessions.GoAway(c, time.Second+time.Duration(j%50)*100*time.Millisecond)
+				n.sessions.GoAway(c, time.Second+time.Duration(j%50)*100*time.Millisecond, alternates)
 			}
 		})
 		if len(open) > 0 {

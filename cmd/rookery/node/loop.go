@@ -47,12 +47,17 @@ func (n *Node) run() {
 			n.observe() // the round that ends the replay ends the wait as well
 		}
 		n.sessions.Flush()
+		n.exchange.Flush() // what sessions begin again goes with the round
 		n.conns.Flush()
+		n.feel(time.Since(due.now))
 		if n.ended() {
 			return
 		}
 	}
 }
+
+// feel how long rounds take: the longest counts, and is forgotten by and by.
+func (n *Node) feel(round time.Duration) { n.lag = max(round, n.lag-n.lag/256) }
 
 func (n *Node) ended() bool {
 	select {
@@ -81,6 +86,8 @@ func (n *Node) tick(due *timers) {
 		n.set.Tick()
 		n.mover.round()
 		n.cluster.tick(due.now)
+		n.takeNumber()
+		n.exchange.Tick()
 		n.sweep()
 	}
 	if due.over(&due.host, hostTick) {
@@ -109,7 +116,7 @@ func (n *Node) sweep() {
 // patience is how long Poll may wait: not at all while there is work that
 // needs no event, a lazy batch's time while one is open.
 func (n *Node) patience() time.Duration {
-	if len(n.router.queue) > 0 || n.set.Pending() {
+	if len(n.router.queue) > 0 || n.set.Pending() || n.sessions.Due() {
 		return 0
 	}
 	wait := quietTick
@@ -156,11 +163,15 @@ func (n *Node) observe() {
 type handler struct{ n *Node }
 
 func (h handler) Opened(id conns.ID, info conns.Info) {
+	if h.n.stamps.Load() == nil {
+		h.n.conns.Close(id, session.CloseUnavailable, errJoining.Error())
+		return
+	}
 	enc := frames.JSON
 	if info.Subprotocol == ws.Protobuf {
 		enc = frames.Protobuf
 	}
-	h.n.sessions.Opened(uint64(id), enc, info.Token)
+	h.n.sessions.Opened(h.n.stamp.Connection(uint64(id)), enc, info.Token)
 	h.n.conns.SetDeadline(id, time.Now().Add(h.n.cfg.HelloTimeout), session.CloseUnauthenticated)
 }
 
@@ -169,9 +180,11 @@ func (h handler) Message(id conns.ID, op conns.Opcode, data []byte) {
 	if op == ws.Binary {
 		enc = frames.Protobuf
 	}
-	h.n.sessions.Message(uint64(id), enc, data)
+	h.n.sessions.Message(h.n.stamp.Connection(uint64(id)), enc, data)
 }
 
-func (h handler) Drained(id conns.ID) { h.n.sessions.Drained(uint64(id)) }
+func (h handler) Drained(id conns.ID) { h.n.sessions.Drained(h.n.stamp.Connection(uint64(id))) }
 
-func (h handler) Closed(id conns.ID, _ uint16, _ error) { h.n.sessions.Closed(uint64(id)) }
+func (h handler) Closed(id conns.ID, _ uint16, _ error) {
+	h.n.sessions.Closed(h.n.stamp.Connection(uint64(id)))
+}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/rookery-im/rookery/actors/host"
 	"github.com/rookery-im/rookery/cluster/control"
+	"github.com/rookery-im/rookery/cluster/route"
 	"github.com/rookery-im/rookery/cluster/shard"
 	"github.com/rookery-im/rookery/persistence/datadir"
 	"github.com/rookery-im/rookery/persistence/mailbox"
@@ -32,6 +33,9 @@ var (
 	errNoControl  = errors.New("group 0 is not ready yet")
 	errDraining   = errors.New("the node is draining")
 )
+
+// firstNode is the number of the node that creates a cluster.
+const firstNode = 1
 
 // readiness is why the node does not serve, or nil in it.
 type readiness struct{ err error }
@@ -52,6 +56,7 @@ type Node struct {
 	conns    *conns.Conns
 	sessions *session.Gateway
 	router   *router
+	exchange *route.Exchange
 	office   *office
 	courier  *shard.Courier // of Raft's messages
 	mover    *mover
@@ -76,8 +81,10 @@ type Node struct {
 	keeping sync.Mutex // of the time, on disk
 
 	// Owned by the loop.
-	replayed bool // it has served: the wait for the start is over
-	settled  bool // every replica has applied what its log held at the start
+	stamp    route.Stamp   // as in stamps
+	lag      time.Duration // of the rounds of the loop, the longest of late
+	replayed bool          // it has served: the wait for the start is over
+	settled  bool          // every replica has applied what its log held at the start
 	healer   healer
 
 	// Atomic.
@@ -85,6 +92,7 @@ type Node struct {
 	readiness atomic.Pointer[readiness]
 	failed    atomic.Pointer[readiness]
 	draining  atomic.Bool
+	stamps    atomic.Pointer[route.Stamp] // of this node's connections; nil until it has a number
 }
 
 // Start opens the data, brings up every shard, and serves. What it started is
@@ -168,7 +176,7 @@ func (n *Node) openTransport() error {
 	}
 	n.office = newOffice(func() { n.conns.Post(func() {}) }, n.cfg.Log.With("part", "office"), n.registry)
 	n.streams, err = events.New(events.Config{
-		Sessions: listeners{n}, Seats: n.conns, Post: n.conns.Post, Prefix: streamBit,
+		Sessions: listeners{n}, Seats: n.conns, Post: n.conns.Post,
 		Streams: n.cfg.Streams, PerAddress: n.cfg.StreamsPerAddress,
 		PendingLow: cfg.PendingLow, PendingMax: cfg.PendingMax, Slow: cfg.Slow, Linger: cfg.Linger,
 		Log: n.cfg.Log.With("part", "events"), Metrics: events.NewMetrics(n.registry),
@@ -179,16 +187,18 @@ func (n *Node) openTransport() error {
 func (n *Node) openShards() error {
 	log := shard.SegmentLog{Log: n.log}
 	found := n.countShards(log)
-	gate := &gateway{lived: func(user string, s uint32) bool { return n.shardOf(user) == s }}
-	n.rest = newBackend(n.conns.Post, n.tellUser)
-	gate.rest = n.rest
+	gate := &gateway{}
 	n.router.shards = n.shards
+	n.openExchange(gate)
+	n.rest = newBackend(n.stamps.Load, n.conns.Post, n.exchange.Tell)
+	gate.rest = n.rest
+	n.takeNumber()
 	n.courier = shard.NewCourier([]byte{byte(kindRaft)}, n.office.loose)
 	n.office.on(kindRaft, n.hearRaft)
 	n.office.on(kindSnapshot, n.hearParcel)
 	var err error
 	if n.set, err = shard.New(shard.Config{
-		Log: log, Store: storeAdapter{n.store}, Node: n.dir.Node(), Found: found, Machine: n.machines(gate), Retire: n.retire, Post: n.conns.Post,
+		Log: log, Store: storeAdapter{n.store}, Node: n.dir.Node(), Found: found, Machine: n.machines(), Retire: n.retire, Post: n.conns.Post,
 		Send: n.courier.Take, Ship: n.ship, Rows: rowsAdapter{n.store}, Holders: n.holders,
 		CheckpointEvery: n.cfg.CheckpointEvery, CheckpointBytes: n.cfg.CheckpointBytes, CheckpointLog: n.cfg.CheckpointLog,
 		OverlayBound: overlayFactor * n.cfg.CheckpointBytes,
@@ -201,7 +211,7 @@ func (n *Node) openShards() error {
 	if err := n.dir.Established(); err != nil {
 		return err
 	}
-	n.sessions, err = session.New(n.cfg.Session.Named(n.dir.Node()), sockets{n.conns, n.streams, n.clock}, tellFunc(n.tellUser), n, time.Now,
+	n.sessions, err = session.New(n.cfg.Session.Named(n.dir.Node()), sockets{n.conns, n.streams, n.clock}, tellFunc(n.exchange.Tell), n, time.Now,
 		n.cfg.Log.With("part", "session"), session.NewMetrics(n.registry))
 	gate.sessions = n.sessions
 	return err
@@ -210,15 +220,6 @@ func (n *Node) openShards() error {
 type tellFunc func(user string, msg any) error
 
 func (f tellFunc) Tell(user string, msg any) error { return f(user, msg) }
-
-// tellUser hands a message to the user's actor; loop only.
-func (n *Node) tellUser(user string, msg any) error {
-	s := n.shards[n.shardOf(user)]
-	if s == nil {
-		return errNotLeading
-	}
-	return s.Tell(user, msg)
-}
 
 // openSessions makes what checks who somebody is.
 func (n *Node) openSessions() error {

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/rookery-im/rookery/cluster/route"
 	nodepb "github.com/rookery-im/rookery/proto/rookery/node/v1"
 )
 
@@ -13,7 +14,7 @@ import (
 func parkedBackend(t *testing.T) (b *backend, told *[]any, answer chan *nodepb.Answer, give context.CancelFunc) {
 	t.Helper()
 	told = new([]any)
-	b = newBackend(func(f func()) bool { f(); return true }, func(_ string, msg any) error {
+	b = newBackend(stamped(route.NewStamp(1, 0)), func(f func()) bool { f(); return true }, func(_ string, msg any) error {
 		*told = append(*told, msg)
 		return nil
 	})
@@ -36,14 +37,14 @@ func TestParkedIsWoken(t *testing.T) {
 	for name, wake := range map[string]func(g *gateway, conn uint64){
 		"by its actor":          func(g *gateway, conn uint64) { g.Deliver(conn, &nodepb.Woken{}) },
 		"when the park is lost": func(g *gateway, conn uint64) { g.Lost(conn, "alice") },
-		"when the shard leaves": func(g *gateway, _ uint64) { g.rest.left(func(user string) bool { return user == "alice" }) },
+		"when the shard moves":  func(g *gateway, _ uint64) { g.rest.left(func(user string) bool { return user == "alice" }) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b, told, answer, give := parkedBackend(t)
 				defer give()
 				conn := (*told)[0].(*nodepb.Ask).GetList().GetPark().GetConn()
-				if !isRequest(conn) || isStream(conn) {
+				if !route.IsRequest(conn) || route.IsStream(conn) {
 					t.Errorf("parked under %x", conn)
 				}
 				g := &gateway{rest: b}

@@ -12,7 +12,7 @@ import (
 
 // machines makes what the groups' entries are for: group 0's control, and a host
 // for each shard that this node holds a replica of.
-func (n *Node) machines(gate *gateway) func(*shard.Group, uint32) (shard.Machine, error) {
+func (n *Node) machines() func(*shard.Group, uint32) (shard.Machine, error) {
 	n.system = host.NewSystem()
 	metrics := host.NewMetrics(n.registry)
 	settings := n.cfg.users()
@@ -22,7 +22,7 @@ func (n *Node) machines(gate *gateway) func(*shard.Group, uint32) (shard.Machine
 			return n.openControl(g, version)
 		}
 		s, err := host.New(host.Config{
-			Shard: id, Space: mailbox.Space{Shard: id, Version: version}, System: n.system, Store: n.store, Gateway: gate, Router: n.router,
+			Shard: id, Space: mailbox.Space{Shard: id, Version: version}, System: n.system, Store: n.store, Gateway: outlet{n.exchange, id}, Router: n.router,
 			ShardOf: n.shardOf,
 			Load: func(id string, rows user.Rows, att []user.Attachment) (host.Core, error) {
 				return settings.Load(id, rows, att)

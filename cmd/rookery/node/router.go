@@ -1,15 +1,12 @@
 package node
 
 import (
-	"google.golang.org/protobuf/proto"
-
 	"github.com/rookery-im/rookery/actors/host"
-	nodepb "github.com/rookery-im/rookery/proto/rookery/node/v1"
 	storepb "github.com/rookery-im/rookery/proto/rookery/store/v1"
-	"github.com/rookery-im/rookery/transport/session"
+	wirepb "github.com/rookery-im/rookery/proto/rookery/wire/v1"
 )
 
-// mail is one word between two shards of this node.
+// mail is one word between two shards, one of which is on this node.
 type mail struct {
 	kind   mailKind
 	src    uint32
@@ -34,6 +31,7 @@ const (
 type router struct {
 	queue, spare []mail
 	shards       map[uint32]*host.Shard
+	elsewhere    func(shard uint32, l *wirepb.Letter) // for a shard that is not led here
 }
 
 func (r *router) Relay(src, dst uint32, number uint64, step *storepb.Step) {
@@ -56,65 +54,54 @@ func (r *router) Told(src, dst uint32, step *storepb.Step) {
 	r.queue = append(r.queue, mail{kind: mailTold, src: src, dst: dst, step: step})
 }
 
+// to is the shard that the word is for.
+func (m *mail) to() uint32 {
+	if m.kind == mailStep || m.kind == mailTell {
+		return m.dst
+	}
+	return m.src
+}
+
+// letter is the word as it goes to another node.
+func (m *mail) letter() *wirepb.Letter {
+	return &wirepb.Letter{Kind: wirepb.Letter_Kind(m.kind) + wirepb.Letter_STEP, Src: m.src, Dst: m.dst, Number: m.number, Step: m.step}
+}
+
+// take a letter that came from another node.
+func (r *router) take(l *wirepb.Letter) {
+	k := l.GetKind()
+	m := mail{mailKind(k - wirepb.Letter_STEP), l.GetSrc(), l.GetDst(), l.GetNumber(), l.GetStep()} //nolint:gosec // looked at below
+	if k < wirepb.Letter_STEP || k > wirepb.Letter_TOLD || r.shards[m.to()] == nil {
+		return // a newer node's, or for a shard that has gone from here
+	}
+	r.queue = append(r.queue, m)
+}
+
 // deliver hands out what is queued. What that queues waits for the next call.
 func (r *router) deliver() {
 	now := r.queue
 	r.queue = r.spare[:0]
-	for _, m := range now {
+	for i := range now {
+		m := &now[i]
+		s := r.shards[m.to()]
+		if s == nil || !s.Leading() {
+			r.elsewhere(m.to(), m.letter())
+			continue
+		}
 		switch m.kind {
 		case mailStep:
 			// What is not taken now is sent again.
-			_ = r.shards[m.dst].TakeStep(m.src, m.number, m.step)
+			_ = s.TakeStep(m.src, m.number, m.step)
 		case mailConfirm:
-			r.shards[m.src].TakeConfirm(m.dst, m.number)
+			s.TakeConfirm(m.dst, m.number)
 		case mailResend:
-			r.shards[m.src].TakeResend(m.dst, m.number)
+			s.TakeResend(m.dst, m.number)
 		case mailTell:
-			r.shards[m.dst].TakeTell(m.src, m.step)
+			s.TakeTell(m.src, m.step)
 		case mailTold:
-			r.shards[m.src].TakeTold(m.step)
+			s.TakeTold(m.step)
 		}
 	}
 	clear(now)
 	r.spare = now[:0]
-}
-
-// gateway is where actors' answers go: to sessions, or to REST requests.
-type gateway struct {
-	sessions *session.Gateway
-	rest     *backend
-	lived    func(user string, shard uint32) bool
-}
-
-func (g *gateway) Deliver(conn uint64, msg proto.Message) {
-	switch m := msg.(type) {
-	case *nodepb.Answer:
-		g.rest.answered(m)
-	case *nodepb.Woken:
-		g.rest.wake(conn &^ restBit)
-	default:
-		g.sessions.Deliver(conn, msg)
-	}
-}
-
-func (g *gateway) Unknown(conn uint64) {
-	if isRequest(conn) {
-		g.rest.unknown(conn &^ restBit)
-		return
-	}
-	g.sessions.Unknown(conn)
-}
-
-func (g *gateway) Lost(conn uint64, user string) {
-	if isRequest(conn) {
-		g.rest.wake(conn &^ restBit)
-		return
-	}
-	g.sessions.Lost(conn, user)
-}
-
-func (g *gateway) Left(shard uint32) {
-	lived := func(user string) bool { return g.lived(user, shard) }
-	g.sessions.Left(lived)
-	g.rest.left(lived)
 }
