@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/coder/websocket"
 )
 
 // cluster is several nodes of the real binary on loopback, each with a data
@@ -120,20 +123,103 @@ func TestClusterLosesNodes(t *testing.T) {
 	d := &director{t: t, server: c.nodes[0], rng: rng}
 	d.cast(6, 2)
 	d.castOn(c)
+	every := castEverywhere(c)
 	stop := d.action()
 	for round := range rounds {
-		d.loseNode(c, round)
+		d.loseNode(c, round, every)
 		d.judge(fmt.Sprintf("round %d", round))
 	}
 	d.settle()
 	stop()
 	d.judgeAtRest()
 	t.Logf("%d nodes lost: %d sent, %d delivered, %d connections", rounds, d.count.sents.Load(), d.count.delivers.Load(), d.count.welcomes.Load())
+	for how, took := range every.took {
+		slices.Sort(took)
+		t.Logf("every shard accepted again after %s: median of %d %v, longest %v", how, len(took), took[len(took)/2], took[len(took)-1])
+	}
+}
+
+// everywhere is users in all shards, and who writes to each of them.
+type everywhere struct {
+	users  []string
+	tokens map[string]string
+	took   map[string][]time.Duration
+}
+
+// castEverywhere makes so many users that hardly a shard is without any.
+func castEverywhere(c *cluster) *everywhere {
+	e := &everywhere{took: map[string][]time.Duration{}}
+	for i := range 400 {
+		e.users = append(e.users, fmt.Sprintf("every%d", i))
+	}
+	c.nodes[0].people(1, e.users...)
+	e.tokens = c.nodes[0].people(1, "writer")
+	return e
+}
+
+// accepted sends a message to each of the users by a node, each again until it
+// is accepted.
+func (e *everywhere) accepted(ctx context.Context, s *server) error {
+	open := map[string]string{} // user by message
+	for _, u := range e.users {
+		open[newID()] = u
+	}
+	for len(open) > 0 {
+		if err := e.write(ctx, s, open); ctx.Err() != nil {
+			return fmt.Errorf("%d of %d users cannot be written to: %w", len(open), len(e.users), err)
+		}
+	}
+	return nil
+}
+
+// write what is open on one connection, and strike out what is accepted, until
+// all of it is, or the connection ends.
+func (e *everywhere) write(ctx context.Context, s *server, open map[string]string) error {
+	conn, _, err := websocket.Dial(ctx, s.ws(), &websocket.DialOptions{Subprotocols: []string{"rookery.v1.json"}})
+	if err != nil {
+		return err
+	}
+	defer conn.CloseNow()
+	text := helloText(e.tokens["writer/1"], 0)
+	for id, user := range open {
+		text += "\n" + sendText(2, id, user, "all well?")
+	}
+	for {
+		if err := conn.Write(ctx, websocket.MessageText, []byte(text)); err != nil {
+			return err
+		}
+		text = ""
+		for text == "" {
+			_, data, err := conn.Read(ctx)
+			if err != nil {
+				return err
+			}
+			frames, err := parseFrames(string(data))
+			if err != nil {
+				return err
+			}
+			for _, f := range frames {
+				switch {
+				case f.Sent != nil:
+					delete(open, f.Sent.ID)
+				case f.Error != nil && f.Error.Retryable:
+					text += sendText(2, f.Error.ID, open[f.Error.ID], "all well?") + "\n"
+				case f.Error != nil:
+					return errors.New(f.text)
+				}
+			}
+			if len(open) == 0 {
+				return nil
+			}
+		}
+		pause := time.NewTimer(30 * time.Millisecond)
+		<-pause.C
+	}
 }
 
 // loseNode gives every phone something to say and takes one node away in the
 // middle of it; the others have to go on without.
-func (d *director) loseNode(c *cluster, round int) {
+func (d *director) loseNode(c *cluster, round int, every *everywhere) {
 	d.t.Helper()
 	total, sents := 0, d.count.sents.Load()
 	for _, p := range d.phones {
@@ -142,20 +228,27 @@ func (d *director) loseNode(c *cluster, round int) {
 		p.more(n)
 	}
 	d.await("sents", &d.count.sents, sents+1+d.rng.Int64N(int64(total/2)))
-	victim := c.nodes[d.rng.IntN(len(c.nodes))]
+	i := d.rng.IntN(len(c.nodes))
+	victim, witness := c.nodes[i], c.nodes[(i+1)%len(c.nodes)]
+	how := "kill -9"
 	if round%4 == 3 {
+		how = "SIGSTOP"
 		d.pauseNode(victim)
 	} else {
 		victim.kill()
 	}
 	began := time.Now()
-	// Who speaks now is answered by those that are left.
-	sents = d.count.sents.Load()
 	for _, p := range d.phones {
 		p.more(4)
 	}
-	d.await("sents without a node", &d.count.sents, sents+int64(2*len(d.phones)))
-	d.t.Logf("round %d: %d sents %v after a node was lost", round, 2*len(d.phones), time.Since(began).Round(time.Millisecond))
+	ctx, cancel := context.WithTimeout(d.t.Context(), patience)
+	defer cancel()
+	if err := every.accepted(ctx, witness); err != nil {
+		d.t.Fatal(err)
+	}
+	took := time.Since(began).Round(time.Millisecond)
+	every.took[how] = append(every.took[how], took)
+	d.t.Logf("round %d: every shard accepted %v after %s", round, took, how)
 	if victim.alive() {
 		d.resumeNode(victim)
 		victim.waitReady()
@@ -173,5 +266,25 @@ func (d *director) signalNode(s *server, sig syscall.Signal) {
 	d.t.Helper()
 	if err := s.process.Process.Signal(sig); err != nil {
 		d.t.Fatal(err)
+	}
+}
+
+// Anybody can connect to any node and talk to anybody, wherever the actors are.
+func TestClusterFromAnyNode(t *testing.T) {
+	c := startHosts(t, newNetwork(t, 3), 3)
+	var users []string
+	for i := range 12 {
+		users = append(users, fmt.Sprintf("u%d", i))
+	}
+	tokens := c.nodes[0].people(3, users...)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
+	defer cancel()
+	for i, user := range users {
+		for n, s := range c.nodes {
+			p := openProbe(t, ctx, s, tokens[fmt.Sprintf("%s/%d", user, n+1)])
+			p.say(ctx, sendText(2, newID(), users[(i+1)%len(users)], "hello"))
+			p.until(ctx, func(f frame) bool { return f.Sent != nil })
+			p.conn.CloseNow()
+		}
 	}
 }

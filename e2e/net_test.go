@@ -145,16 +145,20 @@ func (w *network) dial(i int, address string) (conn net.Conn, err error) {
 		return nil, err
 	}
 	defer ns.Close()
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		// The thread ends with the goroutine: nobody else may run in that namespace.
-		runtime.LockOSThread()
-		if err = unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
-			return
-		}
+	// The thread has to live on: servers die with the thread that started them.
+	runtime.LockOSThread()
+	home, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		runtime.UnlockOSThread()
+		return nil, err
+	}
+	defer home.Close()
+	if err = unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err == nil {
 		conn, err = net.Dial("tcp4", address)
-	}()
-	<-done
+		if back := unix.Setns(int(home.Fd()), unix.CLONE_NEWNET); back != nil {
+			panic(back) // this thread may not run anything else
+		}
+	}
+	runtime.UnlockOSThread()
 	return conn, err
 }

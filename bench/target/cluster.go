@@ -35,7 +35,7 @@ func (n *Node) grow(ctx context.Context, cfg SelfConfig, gossip string) error {
 		var status struct {
 			FullyReplicated bool `json:"fullyReplicated"`
 		}
-		err := n.do(ctx, http.MethodGet, "/v1/cluster", nil, &status)
+		err := n.do(ctx, http.MethodGet, "/v1/status", nil, &status)
 		if err == nil && status.FullyReplicated {
 			return nil
 		}
