@@ -100,6 +100,9 @@ func TestWatchIsWork(t *testing.T) {
 
 // Messages of the largest size are not read as fast as they come.
 func TestLargeMessagesRest(t *testing.T) {
+	if perSecond, burst := DefaultConfig().Limits.effort(); perSecond != 1<<20 || burst != 4<<20 {
+		t.Errorf("%.0f bytes a second, %.0f at once", perSecond, burst)
+	}
 	s := newScene(t, nil)
 	s.attach()
 	signal := `{"signalTo":{"to":{"user":"bob"},"bytes":"` + strings.Repeat("A", 8<<10) + "\"}}\n"
