@@ -41,6 +41,9 @@ func TestRefusedRequestsHaveAnAddressWait(t *testing.T) {
 	for range 20 { // nothing of this is in vain
 		h.answer(h.from(1, ask("Bearer good")), "yes")
 	}
+	if c.guests.wearies(netip.MustParseAddr("127.0.0.1")) {
+		t.Error("who is let in is had to wait")
+	}
 	greedy := h.from(1, "")
 	again := func() {
 		if _, err := io.WriteString(greedy, ask("Bearer bad")); err != nil {
