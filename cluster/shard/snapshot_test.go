@@ -80,12 +80,10 @@ func TestCrashWhileReceiving(t *testing.T) {
 					n.checkpoint("b")
 					n.write("c=1")
 				}
-				voters := len(n.at("a").conf.GetVoters())
 				if behind { // so that the others can go on without it
 					n.join("c")
 					n.grow("c")
 					n.cut["b"] = true
-					voters++
 				}
 				n.write("old="+deleted, "a=2", big("x"), big("y"), big("z"), big("w"))
 				n.checkpoint("a")

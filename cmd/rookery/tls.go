@@ -35,7 +35,7 @@ the first start. The node must not be running.
 // tlsFiles is `rookery tls`.
 func tlsFiles(_ context.Context, args []string, std streams) error {
 	if len(args) == 0 {
-		return &usageError{errors.New("tls init, or tls node?\n\n" + tlsUsage)}
+		return &usageError{fmt.Errorf("tls init, or tls node?\n\n%s", tlsUsage)}
 	}
 	f := flag.NewFlagSet("rookery tls", flag.ContinueOnError)
 	f.SetOutput(io.Discard)

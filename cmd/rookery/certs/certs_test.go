@@ -74,8 +74,7 @@ func talk(t *testing.T, client, server *Pair) (string, error) {
 	}()
 	if err := s.Handshake(); err != nil {
 		b.Close()
-		<-failed
-		return "", err
+		return "", errors.Join(err, <-failed)
 	}
 	who := s.ConnectionState()
 	if _, err := s.Write([]byte{1}); err != nil {

@@ -80,11 +80,11 @@ func (c *council) put(q *question, life time.Duration) {
 func (c *council) attempt(q *question) {
 	q.asked = c.whom(q)
 	q.hint = ""
-	switch {
-	case q.asked == "":
+	switch q.asked {
+	case "":
 		q.next = c.now.Add(askPause)
 		return
-	case q.asked == c.self:
+	case c.self:
 		q.next = c.now.Add(q.until.Sub(c.now)) // its own answer comes for certain
 		number := q.ask.GetNumber()
 		c.answer(c.self, q.ask, func(a *controlpb.Answer) {
