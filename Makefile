@@ -108,6 +108,11 @@ torture: build ## the faults of the end-to-end tests, for an hour or two (root, 
 	E2E_ROUNDS=1000 E2E_CUTS=3000 E2E_FLIPS=3000 E2E_DISK_ROUNDS=25 E2E_CLOCK_ROUNDS=25 E2E_PAUSE=30 \
 	go test -tags e2e -count=1 -timeout 4h -v -run 'Crashes|PowerCuts|Disk|Paused|Clock|Flips' $(E2E_FLAGS) ./e2e
 
+.PHONY: torture-cluster
+torture-cluster: build ## faults of mixed kinds done to a cluster of real nodes, for an hour or two (root, /dev/fuse, iproute2)
+	E2E_FAULTS=500 E2E_CLUSTER_ROUNDS=100 E2E_CUT_ROUNDS=100 \
+	go test -tags e2e -count=1 -timeout 4h -v -run 'TestCluster' $(E2E_FLAGS) ./e2e
+
 e2e/agents/node_modules: e2e/agents/package-lock.json
 	npm --prefix e2e/agents ci --no-audit --no-fund
 	@touch $@

@@ -94,13 +94,7 @@ func (w *network) live(s *server, i int) {
 	w.t.Helper()
 	begin := s.begin
 	s.begin = func(cmd *exec.Cmd) error {
-		ip, err := exec.LookPath("ip")
-		if err != nil {
-			return err
-		}
-		cmd.Args = append([]string{ip, "netns", "exec", w.host(i)}, append([]string{cmd.Path}, cmd.Args[1:]...)...)
-		cmd.Path = ip
-		return begin(cmd)
+		return w.within(i, func() error { return begin(cmd) })
 	}
 	l, err := net.Listen("tcp", s.address)
 	if err != nil {
@@ -140,25 +134,34 @@ func (w *network) forward(front net.Conn, i int, address string) {
 
 // dial from within a host.
 func (w *network) dial(i int, address string) (conn net.Conn, err error) {
+	err = w.within(i, func() error {
+		conn, err = net.Dial("tcp4", address)
+		return err
+	})
+	return conn, err
+}
+
+// within has f called on a host: what it opens and starts is there.
+func (w *network) within(i int, f func() error) error {
 	ns, err := os.Open("/var/run/netns/" + w.host(i))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer ns.Close()
 	// The thread has to live on: servers die with the thread that started them.
 	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	home, err := os.Open("/proc/thread-self/ns/net")
 	if err != nil {
-		runtime.UnlockOSThread()
-		return nil, err
+		return err
 	}
 	defer home.Close()
-	if err = unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err == nil {
-		conn, err = net.Dial("tcp4", address)
-		if back := unix.Setns(int(home.Fd()), unix.CLONE_NEWNET); back != nil {
-			panic(back) // this thread may not run anything else
-		}
+	if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
+		return err
 	}
-	runtime.UnlockOSThread()
-	return conn, err
+	err = f()
+	if back := unix.Setns(int(home.Fd()), unix.CLONE_NEWNET); back != nil {
+		panic(back) // this thread may not run anything else
+	}
+	return err
 }

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/google/renameio/v2"
 	"github.com/google/uuid"
 
 	"github.com/rookery-im/rookery/cmd/rookery/certs"
@@ -152,9 +153,24 @@ func writeFiles(dir string, files map[string][]byte) error {
 		return fmt.Errorf("make %s: %w", dir, err)
 	}
 	for name, data := range files {
-		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
+		if err := renameio.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
 			return fmt.Errorf("write %s: %w", name, err)
 		}
 	}
+	// The names as well: a node that has lost its certificate to a power cut does
+	// not start.
+	for _, folder := range []string{dir, filepath.Dir(dir)} {
+		if err := syncFolder(folder); err != nil {
+			return fmt.Errorf("sync %s: %w", folder, err)
+		}
+	}
 	return nil
+}
+
+func syncFolder(path string) error {
+	folder, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(folder.Sync(), folder.Close())
 }
