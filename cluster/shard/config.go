@@ -143,6 +143,9 @@ type Config struct {
 	// Retire, where set, is told that the machine is called no more.
 	Retire func(group uint32, m Machine)
 
+	// Led, where set, is told that a group is led here, once its machine was.
+	Led func(group uint32)
+
 	// Send hands messages to the group's replica on that node and does not block.
 	// It may lose them; it may keep the messages, and not the slice. Those of one
 	// round come one group after the other. Nil where there are no other replicas.

@@ -28,6 +28,33 @@
 //	Elected  -> Follower  another term or leader
 //	Leading  -> Follower  the same, or the log broke: Machine.Follow
 //
+// # When a replica stands for election
+//
+// Raft's PreVote, CheckQuorum and leases are as they are, and all safety is
+// theirs; the Set only chooses when it calls Campaign. Raft draws that from one
+// to two election timeouts. With many groups to elect at once the slowest draw
+// counts, and each split vote costs another draw. So the voters take turns: by
+// rank, which is the order of their random ids, with the leader that was lost at
+// the end. Each of two survivors is the first in about half of the groups.
+//
+//	leader unheard for ElectionTicks+1    rank 0 stands; the other leases are over
+//	3 ticks later                         rank 1, and so on: where rank 0 is gone
+//	                                      as well, or its log is behind
+//	no leader after a candidacy           again after 3, 6, then ElectionTicks
+//	                                      ticks, always by rank; from the third on
+//	                                      with a draw by id and term on top
+//
+// To try again so soon can disturb nobody: a PreVote changes no term, and a
+// leader that is there is heard within a heartbeat. It grows because an election
+// that takes longer than a try would never end. Raft's own timer goes on below all
+// this, and would do alone.
+//
+// Forsake is for whoever knows better than a timeout that a node's process is gone
+// (cluster/peer: both links broken, and dialling refused). The replicas forget
+// that leader, and with it the lease that would refuse votes, and rank 0 stands
+// with the next tick. Where a majority does not have the same evidence, it refuses,
+// and the timeout decides as ever; where all were wrong, one election was for nothing.
+//
 // # What becomes of a proposal
 //
 // An error from Propose: it was not taken, and no call follows. Otherwise one

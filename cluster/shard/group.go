@@ -83,6 +83,7 @@ type Group struct {
 
 	// owned by the loop
 	holding
+	turn      candidacy
 	data      []byte            // holding, encoded: of the next checkpoint
 	heard     map[uint64]string // where replicas are that are not members yet, by what they say
 	replayTo  uint64            // up to which the log held entries at the start
@@ -184,6 +185,7 @@ func (g *Group) Campaign() error {
 
 func (g *Group) tick() {
 	g.node.Tick()
+	g.maybeStand()
 	g.lonely()
 	if (g.set.ticks+uint64(g.id))%uint64(g.set.config.ElectionTicks) == 0 {
 		g.follow()
@@ -248,8 +250,12 @@ func (g *Group) feed() {
 func (g *Group) observe(rd *raft.Ready) {
 	if rd.SoftState != nil {
 		g.state, g.leader = rd.SoftState.RaftState, rd.SoftState.Lead
+		g.turn.follow(g.leader)
 	}
 	if !raft.IsEmptyHardState(rd.HardState) {
+		if rd.HardState.GetTerm() != g.term {
+			g.turn.silent = 0 // an election is under way, or over
+		}
 		g.term, g.hardState = rd.HardState.GetTerm(), rd.HardState
 	}
 	leads := g.state == raft.StateLeader
@@ -280,6 +286,9 @@ func (g *Group) becomeLeading() {
 	g.role = Leading
 	g.set.config.Metrics.Leading.Inc()
 	g.machine.Lead(g.leadTerm)
+	if g.set.config.Led != nil {
+		g.set.config.Led(g.id)
+	}
 }
 
 func (g *Group) becomeFollower(reason string) {

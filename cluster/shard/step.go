@@ -39,6 +39,9 @@ func (g *Group) Step(m *raftpb.Message) error {
 	}
 	err := g.node.Step(m)
 	g.touch()
+	if kind := m.GetType(); (kind == raftpb.MsgApp || kind == raftpb.MsgHeartbeat) && m.GetFrom() == g.leader && m.GetTerm() >= g.term {
+		g.turn.hear()
+	}
 	if err != nil {
 		return fmt.Errorf("shard: group %d: step: %w", g.id, err)
 	}

@@ -223,13 +223,14 @@ func (n *troupe) until(what string, ok func() bool) {
 	n.t.Fatalf("never: %s", what)
 }
 
-func (n *troupe) leader() *Group {
+// leader of the highest term: one that was cut off may not know of the next.
+func (n *troupe) leader() (leader *Group) {
 	for _, p := range n.nodes {
-		if g := p.set.Group(1); g != nil && g.Leading() && !n.cut[p.name] {
-			return g
+		if g := p.set.Group(1); g != nil && g.Leading() && !n.cut[p.name] && (leader == nil || g.Term() > leader.Term()) {
+			leader = g
 		}
 	}
-	return nil
+	return leader
 }
 
 func (n *troupe) write(rows ...string) {
