@@ -34,9 +34,11 @@ type outgoing struct {
 }
 
 // follow looks, now and then, which followers need a snapshot: those of which it
-// is not known that their log reaches the own one's beginning.
+// is not known that their log reaches the own one's beginning. A leader that has
+// committed nothing in its term does so as well: it may need that very follower's
+// vote for its first entry.
 func (g *Group) follow() {
-	if g.role != Leading || len(g.members) < 2 || g.set.config.Rows == nil {
+	if g.role == Follower || len(g.members) < 2 || g.set.config.Rows == nil {
 		return
 	}
 	first, err := g.set.config.Log.Storage(g.id).FirstIndex()
@@ -150,7 +152,7 @@ func (s *Set) reached(o *outgoing, index uint64) {
 	g := o.group
 	s.end(o)
 	last, err := s.config.Log.Storage(g.id).LastIndex()
-	if err != nil || g.role != Leading || g.term != o.term || index > last || index == 0 {
+	if err != nil || g.role == Follower || g.term != o.term || index > last || index == 0 {
 		return
 	}
 	kind := raftpb.MsgAppResp
@@ -213,7 +215,7 @@ func (s *Set) tickOutgoing() {
 		if o.wanted {
 			patience = transferElections * s.config.ElectionTicks
 		}
-		if o.quiet++; o.quiet > patience || g.role != Leading || g.term != o.term || g.members[o.replica] != o.node {
+		if o.quiet++; o.quiet > patience || g.role == Follower || g.term != o.term || g.members[o.replica] != o.node {
 			s.end(o)
 		}
 	}

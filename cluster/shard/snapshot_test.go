@@ -67,6 +67,25 @@ func TestFollowerBehindTheLog(t *testing.T) {
 	n.clean("c")
 }
 
+// Who is elected needs a vote for its first entry: of a follower that has to be
+// filled before it can give one, where the third is away. Nobody else would do it.
+func TestElectedFillsWhomItNeeds(t *testing.T) {
+	n := newTroupe(t, "a", "b", "c")
+	n.write("a=1")
+	n.grow("b")
+	n.grow("c")
+	n.cut["c"] = true
+	n.write("a=2", "b=1")
+	n.tick(3)
+	n.checkpoint("a")
+	n.checkpoint("b")
+	n.cut["a"], n.cut["c"] = true, false
+	n.until("b leads", func() bool { return n.at("b").Leading() })
+	n.write("c=1")
+	n.caught("c")
+	n.want("b", "c")
+}
+
 // Whenever a crash comes while a snapshot is received, the node has what it had
 // or what it was sent, gets there in the end, and leaves nothing behind.
 func TestCrashWhileReceiving(t *testing.T) {
