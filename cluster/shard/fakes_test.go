@@ -96,11 +96,12 @@ func (l *memLog) apply(op any) {
 
 func (l *memLog) save(cp Checkpoint) {
 	g := l.groups[cp.Group]
-	var last uint64
+	differs := true // what the log has there, or it has nothing
 	if g != nil {
-		last, _ = g.LastIndex()
+		term, err := g.Term(cp.Index)
+		differs = errors.Is(err, raft.ErrUnavailable) || err == nil && term != cp.Term
 	}
-	if g == nil || cp.Reset || cp.Index > last {
+	if cp.Reset || differs {
 		fresh := &memGroup{MemoryStorage: raft.NewMemoryStorage()}
 		if g != nil && !cp.Reset {
 			hs, _, _ := g.InitialState()

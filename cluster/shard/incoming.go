@@ -54,12 +54,11 @@ func (s *Set) judge(node string, p *shardpb.Parcel, o *shardpb.Offer) (shardpb.V
 			s.ship(node, &shardpb.Parcel{Group: g.id, Replica: g.Replica(), Body: &shardpb.Parcel_Query{Query: &shardpb.Query{}}})
 			return busy, 0
 		}
-		last, err := s.config.Log.Storage(g.id).LastIndex()
 		switch {
-		case err != nil:
-			return busy, 0
-		case last+1 >= o.GetFirst() || g.applied >= o.GetIndex():
+		case g.applied+1 >= o.GetFirst() || g.applied >= o.GetIndex():
 			return shardpb.Verdict_VERDICT_NEEDS_NOTHING, g.applied
+		case g.has(o.GetFirst()-1, o.GetBeforeTerm()):
+			return shardpb.Verdict_VERDICT_NEEDS_NOTHING, o.GetFirst() - 1
 		case o.GetTerm() < g.term || g.role != Follower:
 			return busy, 0
 		}
@@ -68,6 +67,13 @@ func (s *Set) judge(node string, p *shardpb.Parcel, o *shardpb.Offer) (shardpb.V
 		return busy, 0
 	}
 	return shardpb.Verdict_VERDICT_WANTED, 0
+}
+
+// has says whether the replica's log has an entry. That it is as long says nothing:
+// what was never committed may stand there.
+func (g *Group) has(index, term uint64) bool {
+	at, err := g.set.config.Log.Storage(g.id).Term(index)
+	return err == nil && term != 0 && at == term
 }
 
 // accept begins to load a snapshot; false where that cannot be.

@@ -76,13 +76,14 @@ func (s *Set) offer(g *Group, replica, first uint64) {
 	o := &outgoing{group: g, term: g.term, replica: replica, node: node, number: rand.Uint64(), cut: cut, at: *g.cut} //nolint:gosec // a name
 	held, err := decodeHolding(o.at.Data, s.config.Node)
 	conf, confErr := proto.Marshal(o.at.ConfState)
-	if err != nil || confErr != nil {
+	before, termErr := s.config.Log.Storage(g.id).Term(first - 1)
+	if err != nil || confErr != nil || termErr != nil {
 		cut.Close()
 		return
 	}
 	s.outgoing = append(s.outgoing, o)
 	s.ship(node, &shardpb.Parcel{Group: g.id, Replica: replica, Transfer: o.number, Body: &shardpb.Parcel_Offer{Offer: &shardpb.Offer{
-		Term: g.term, Index: o.at.Index, CutTerm: o.at.Term, ConfState: conf, Members: encodeMembers(held.members), First: first,
+		Term: g.term, Index: o.at.Index, CutTerm: o.at.Term, ConfState: conf, Members: encodeMembers(held.members), First: first, BeforeTerm: before,
 	}}})
 }
 

@@ -86,6 +86,28 @@ func TestElectedFillsWhomItNeeds(t *testing.T) {
 	n.want("b", "c")
 }
 
+// A log that is as long as the leader's beginning may end in what was never
+// committed: that it reaches so far is not enough to go on from there.
+func TestTailThatWasNeverCommitted(t *testing.T) {
+	n := newTroupe(t, "a", "b", "c")
+	n.write("a=1")
+	n.grow("b")
+	n.grow("c")
+	n.cut["a"] = true
+	if err := n.at("a").Propose(9, []byte("lost=1")); err != nil {
+		t.Fatal(err)
+	}
+	n.settle()
+	n.until("another leads", func() bool { return n.leader() != nil && n.leader() != n.at("a") })
+	n.checkpoint("b")
+	n.checkpoint("c")
+	n.cut["a"] = false
+	n.caught("a")
+	n.write("a=2")
+	n.caught("a")
+	n.want("a", "b", "c")
+}
+
 // Whenever a crash comes while a snapshot is received, the node has what it had
 // or what it was sent, gets there in the end, and leaves nothing behind.
 func TestCrashWhileReceiving(t *testing.T) {

@@ -409,9 +409,10 @@ type Offer struct {
 	// conf_state is raftpb's, as of index.
 	ConfState []byte    `protobuf:"bytes,4,opt,name=conf_state,json=confState,proto3" json:"conf_state,omitempty"`
 	Members   []*Member `protobuf:"bytes,5,rep,name=members,proto3" json:"members,omitempty"`
-	// first is the first entry that the sender's log still has: a replica whose log
-	// reaches the one before needs no snapshot.
+	// first is the first entry that the sender's log still has, and before_term the
+	// term of the one before it: a replica that has that one needs no snapshot.
 	First         uint64 `protobuf:"varint,6,opt,name=first,proto3" json:"first,omitempty"`
+	BeforeTerm    uint64 `protobuf:"varint,7,opt,name=before_term,json=beforeTerm,proto3" json:"before_term,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -484,6 +485,13 @@ func (x *Offer) GetMembers() []*Member {
 func (x *Offer) GetFirst() uint64 {
 	if x != nil {
 		return x.First
+	}
+	return 0
+}
+
+func (x *Offer) GetBeforeTerm() uint64 {
+	if x != nil {
+		return x.BeforeTerm
 	}
 	return 0
 }
@@ -788,7 +796,7 @@ const file_rookery_shard_v1_shard_proto_rawDesc = "" +
 	"\x05taken\x18\a \x01(\v2\x17.rookery.shard.v1.TakenH\x00R\x05taken\x125\n" +
 	"\aremoved\x18\b \x01(\v2\x19.rookery.shard.v1.RemovedH\x00R\aremoved\x12/\n" +
 	"\x05query\x18\t \x01(\v2\x17.rookery.shard.v1.QueryH\x00R\x05queryB\x06\n" +
-	"\x04body\"\xb5\x01\n" +
+	"\x04body\"\xd6\x01\n" +
 	"\x05Offer\x12\x12\n" +
 	"\x04term\x18\x01 \x01(\x04R\x04term\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\x04R\x05index\x12\x19\n" +
@@ -796,7 +804,9 @@ const file_rookery_shard_v1_shard_proto_rawDesc = "" +
 	"\n" +
 	"conf_state\x18\x04 \x01(\fR\tconfState\x122\n" +
 	"\amembers\x18\x05 \x03(\v2\x18.rookery.shard.v1.MemberR\amembers\x12\x14\n" +
-	"\x05first\x18\x06 \x01(\x04R\x05first\"S\n" +
+	"\x05first\x18\x06 \x01(\x04R\x05first\x12\x1f\n" +
+	"\vbefore_term\x18\a \x01(\x04R\n" +
+	"beforeTerm\"S\n" +
 	"\x06Answer\x123\n" +
 	"\averdict\x18\x01 \x01(\x0e2\x19.rookery.shard.v1.VerdictR\averdict\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\x04R\x05index\"G\n" +
