@@ -149,6 +149,7 @@ func (k *link) dial(address string) (*grpc.ClientConn, error) {
 	options := []grpc.DialOption{
 		grpc.WithTransportCredentials(k.links.credentials()),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(k.links.largest()), grpc.MaxCallSendMsgSize(k.links.largest())),
+		grpc.WithStaticStreamWindowSize(window), grpc.WithStaticConnWindowSize(window),
 		grpc.WithNoProxy(),
 	}
 	if cfg.Dial != nil {

@@ -32,6 +32,11 @@ type Links struct {
 	sources map[string]*source // by node; they outlive their streams
 }
 
+// window of a stream and of its connection: a link is one stream, and has the
+// whole of it. One that is left to gRPC follows the bandwidth, for which each
+// message is measured by a ping and its answer, as much as many messages cost.
+const window = 4 << 20
+
 // New links, to nobody yet.
 func New(cfg Config) (*Links, error) {
 	cfg = cfg.withDefaults()
@@ -43,6 +48,7 @@ func New(cfg Config) (*Links, error) {
 	l.server = grpc.NewServer(
 		grpc.Creds(l.credentials()),
 		grpc.MaxRecvMsgSize(l.largest()), grpc.MaxSendMsgSize(l.largest()),
+		grpc.StaticStreamWindowSize(window), grpc.StaticConnWindowSize(window),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: cfg.Silence, Timeout: cfg.Silence}),
 		grpc.WaitForHandlers(true),
 	)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -107,14 +108,14 @@ func (l *Links) hear(stream grpc.ServerStream) error {
 	}
 	l.cfg.Metrics.In.Inc()
 	defer l.cfg.Metrics.In.Dec()
-	down := &downstream{stream: stream, received: received}
+	down := newDownstream(stream, received)
 	welcome := &peerpb.Welcome{Incarnation: l.cfg.Incarnation, Memory: from.memory, Received: received}
-	if err := down.send(&peerpb.Down{Welcome: welcome, Received: received}); err != nil {
+	if err := stream.SendMsg(&peerpb.Down{Welcome: welcome, Received: received}); err != nil {
 		return err
 	}
-	var beat sync.WaitGroup
-	beat.Go(func() { down.beat(ctx, heartbeat(greeting)) })
-	defer beat.Wait()
+	var back sync.WaitGroup
+	back.Go(func() { down.run(ctx, heartbeat(greeting)) })
+	defer back.Wait()
 	defer cancel()
 	for {
 		var up peerpb.Up
@@ -125,9 +126,7 @@ func (l *Links) hear(stream grpc.ServerStream) error {
 		if err != nil {
 			return status.Error(codes.Unavailable, err.Error())
 		}
-		if err := down.acked(received); err != nil {
-			return err
-		}
+		down.acked(received)
 	}
 }
 
@@ -171,24 +170,34 @@ func (l *Links) vouched(ctx context.Context, node string) error {
 	return fmt.Errorf("peer: the certificate is not that of node %q", node)
 }
 
-// downstream is what goes back on a stream.
+// downstream is what goes back on a stream, after the welcome.
 type downstream struct {
-	mu       sync.Mutex
 	stream   grpc.ServerStream
-	received uint64
+	news     chan struct{} // there is something to acknowledge
+	received atomic.Uint64
 }
 
-func (d *downstream) send(down *peerpb.Down) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.stream.SendMsg(down)
+func newDownstream(stream grpc.ServerStream, received uint64) *downstream {
+	d := &downstream{stream: stream, news: make(chan struct{}, 1)}
+	d.received.Store(received)
+	return d
 }
 
-func (d *downstream) acked(received uint64) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.received = received
-	return d.stream.SendMsg(&peerpb.Down{Received: received})
+// ackDelay is for how long what is received waits to be acknowledged, together
+// with what comes meanwhile. Nothing hangs on it but the sender's memory: to
+// write an acknowledgement, and to be woken by it, costs more than most bodies.
+const ackDelay = 5 * time.Millisecond
+
+// acked has it said soon that all frames up to a number were received. Loose
+// bodies are not acknowledged.
+func (d *downstream) acked(received uint64) {
+	if d.received.Swap(received) == received {
+		return
+	}
+	select {
+	case d.news <- struct{}{}:
+	default:
+	}
 }
 
 // heartbeat that the caller asked for, within reason.
@@ -196,21 +205,27 @@ func heartbeat(g *peerpb.Greeting) time.Duration {
 	return max(minSilence, time.Duration(g.GetHeartbeat())*time.Millisecond)
 }
 
-// beat says again and again that this node is there, also while a batch waits.
-func (d *downstream) beat(ctx context.Context, every time.Duration) {
-	tick := time.NewTicker(every)
-	defer tick.Stop()
+// run acknowledges what was received, and says every so often that this node is
+// there, also while a batch waits.
+func (d *downstream) run(ctx context.Context, every time.Duration) {
+	beat, delay := time.NewTicker(every), time.NewTimer(ackDelay)
+	defer beat.Stop()
+	defer delay.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
-			d.mu.Lock()
-			err := d.stream.SendMsg(&peerpb.Down{Received: d.received})
-			d.mu.Unlock()
-			if err != nil {
-				return // the stream's receive says it as well
+		case <-beat.C:
+		case <-d.news:
+			delay.Reset(ackDelay)
+			select {
+			case <-ctx.Done():
+				return
+			case <-delay.C:
 			}
+		}
+		if d.stream.SendMsg(&peerpb.Down{Received: d.received.Load()}) != nil {
+			return // the stream's receive says it as well
 		}
 	}
 }

@@ -55,8 +55,7 @@ func TestBeats(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		s := &sink{}
-		d := &downstream{stream: s, received: 3}
-		go d.beat(ctx, heartbeat(&peerpb.Greeting{Heartbeat: 500}))
+		go newDownstream(s, 3).run(ctx, heartbeat(&peerpb.Greeting{Heartbeat: 500}))
 		time.Sleep(1600 * time.Millisecond)
 		cancel()
 		synctest.Wait()
@@ -67,4 +66,30 @@ func TestBeats(t *testing.T) {
 	if got := heartbeat(&peerpb.Greeting{}); got != minSilence {
 		t.Errorf("nothing asked for: %v", got)
 	}
+}
+
+// What is received within a moment is acknowledged once, and what promises
+// nothing is not acknowledged at all.
+func TestAcknowledgementsWaitForEachOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		s := &sink{}
+		d := newDownstream(s, 3)
+		go d.run(ctx, time.Minute)
+		d.acked(3) // loose bodies came
+		time.Sleep(time.Second)
+		if len(s.sent) != 0 {
+			t.Errorf("nothing was received, and said %v", s.sent)
+		}
+		for n := range uint64(50) {
+			d.acked(4 + n)
+			time.Sleep(ackDelay / 10)
+		}
+		time.Sleep(ackDelay)
+		if n := len(s.sent); n < 5 || n > 6 || s.sent[n-1] != 53 {
+			t.Errorf("said %v", s.sent)
+		}
+		cancel()
+		synctest.Wait()
+	})
 }

@@ -96,8 +96,9 @@ type Group struct {
 	leader    uint64         // replica id, as of the last Ready
 	leadTerm  uint64         // of Elected and Leading
 	hardState *raftpb.HardState
-	dirty     bool // in set.dirty
-	waits     bool // in set.intake
+	pause     uint64 // ticks that a leader lets go by: see keepStep
+	dirty     bool   // in set.dirty
+	waits     bool   // in set.intake
 
 	applied, appliedTerm, checkpointed uint64
 	conf                               *raftpb.ConfState
@@ -184,7 +185,11 @@ func (g *Group) Campaign() error {
 }
 
 func (g *Group) tick() {
-	g.node.Tick()
+	if g.pause > 0 && g.role == Leading {
+		g.pause--
+	} else {
+		g.node.Tick()
+	}
 	g.maybeStand()
 	g.lonely()
 	if (g.set.ticks+uint64(g.id))%uint64(g.set.config.ElectionTicks) == 0 {
@@ -192,6 +197,18 @@ func (g *Group) tick() {
 	}
 	if !g.dirty && g.node.HasReady() {
 		g.touch()
+		g.keepStep()
+	}
+}
+
+// keepStep has the groups that lead here and are idle send their heartbeats with
+// the same ticks, so that they go in one body, and so do the answers: one whose
+// heartbeats came with another tick lets some go by. What an idle leader has
+// after a tick are heartbeats.
+func (g *Group) keepStep() {
+	every := uint64(g.set.config.HeartbeatTicks) //nolint:gosec // positive
+	if off := g.set.ticks % every; off != 0 && g.role == Leading {
+		g.pause = every - off
 	}
 }
 

@@ -391,3 +391,30 @@ func TestNodeWithBrokenLogLeavesTheOthers(t *testing.T) {
 	}
 	n.want(1, n.trace.take(), "apply a=1", "committed 7")
 }
+
+// Whenever a leader was elected, its heartbeats go with those of all others of
+// its node, and as often.
+func TestHeartbeatsKeepStep(t *testing.T) {
+	for late := range DefaultHeartbeatTicks {
+		n := newTrio(t)
+		n.tick(late)
+		leader := n.elect(1)
+		var at []uint64
+		n.filter = func(m *raftpb.Message) bool {
+			if m.GetType() == raftpb.MsgHeartbeat && m.GetTo() == 2 {
+				at = append(at, leader.set.ticks)
+			}
+			return true
+		}
+		n.tick(5 * DefaultHeartbeatTicks)
+		if len(at) < 4 {
+			t.Fatalf("elected %d ticks late: heartbeats with ticks %v", late, at)
+		}
+		for i, tick := range at[1:] { // the first may be out of step
+			if tick%DefaultHeartbeatTicks != 0 || i > 0 && tick-at[i] != DefaultHeartbeatTicks {
+				t.Errorf("elected %d ticks late: heartbeats with ticks %v", late, at)
+				break
+			}
+		}
+	}
+}
