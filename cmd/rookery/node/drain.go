@@ -117,7 +117,7 @@ func (n *Node) await(until time.Time, is func() bool) {
 
 // quiet says that no shard has anything to write; loop only.
 func (n *Node) quiet() bool {
-	for _, s := range n.shards {
+	for _, s := range n.here {
 		if s.Pending() {
 			return false
 		}

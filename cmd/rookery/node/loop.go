@@ -1,8 +1,10 @@
 package node
 
 import (
+	"slices"
 	"time"
 
+	"github.com/rookery-im/rookery/actors/host"
 	"github.com/rookery-im/rookery/transport/conns"
 	"github.com/rookery-im/rookery/transport/frames"
 	"github.com/rookery-im/rookery/transport/session"
@@ -36,7 +38,7 @@ func (n *Node) run() {
 		due.now = time.Now()
 		n.tick(&due)
 		n.router.deliver()
-		for _, s := range n.shards {
+		for _, s := range n.here {
 			s.Flush()
 		}
 		// Where the log is broken nothing is accepted any more, and the node
@@ -68,16 +70,16 @@ func (n *Node) ended() bool {
 	}
 }
 
-// timers are the next times of what is done periodically.
+// timers are when what is done periodically was done last.
 type timers struct {
 	now, raft, host, sweep time.Time
 }
 
-func (t *timers) over(next *time.Time, every time.Duration) bool {
-	if t.now.Before(*next) {
+func (t *timers) over(last *time.Time, every time.Duration) bool {
+	if t.now.Sub(*last) < every {
 		return false
 	}
-	*next = t.now.Add(every)
+	*last = t.now
 	return true
 }
 
@@ -90,8 +92,12 @@ func (n *Node) tick(due *timers) {
 		n.exchange.Tick()
 		n.sweep()
 	}
-	if due.over(&due.host, hostTick) {
-		for _, s := range n.shards {
+	every := quietTick
+	if n.lazy() {
+		every = hostTick
+	}
+	if due.over(&due.host, every) {
+		for _, s := range n.here {
 			s.Tick()
 		}
 	}
@@ -108,7 +114,7 @@ func (n *Node) sweep() {
 	if !n.replayed {
 		return
 	}
-	for _, s := range n.shards {
+	for _, s := range n.here {
 		s.Sweep(sweepRows)
 	}
 }
@@ -120,7 +126,7 @@ func (n *Node) patience() time.Duration {
 		return 0
 	}
 	wait := quietTick
-	for _, s := range n.shards {
+	for _, s := range n.here {
 		if s.Due() {
 			return 0
 		}
@@ -129,6 +135,11 @@ func (n *Node) patience() time.Duration {
 		}
 	}
 	return wait
+}
+
+// lazy says whether a batch is open that is sent on its way in time.
+func (n *Node) lazy() bool {
+	return slices.ContainsFunc(n.here, (*host.Shard).Pending)
 }
 
 // observe keeps what other goroutines ask for.

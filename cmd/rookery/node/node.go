@@ -81,6 +81,7 @@ type Node struct {
 	keeping sync.Mutex // of the time, on disk
 
 	// Owned by the loop.
+	here     []*host.Shard // all of shards, which is slow to go through
 	stamp    route.Stamp   // as in stamps
 	lag      time.Duration // of the rounds of the loop, the longest of late
 	replayed bool          // it has served: the wait for the start is over

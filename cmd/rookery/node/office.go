@@ -143,44 +143,47 @@ func (o *office) Receive(ctx context.Context, from string, bodies [][]byte) erro
 	})
 	defer stop()
 	o.mu.Lock()
-	defer o.mu.Unlock()
 	for o.bytes >= limits.OfficeBytes && !o.ended && ctx.Err() == nil {
 		o.room.Wait()
 	}
 	switch {
 	case o.ended:
+		o.mu.Unlock()
 		return errEnded
 	case ctx.Err() != nil:
+		o.mu.Unlock()
 		return fmt.Errorf("node: take what another node said: %w", ctx.Err())
 	}
-	o.put(parcel{node: from, bodies: bodies})
+	o.putAndUnlock(parcel{node: from, bodies: bodies})
 	return nil
 }
 
 // Loose is of peer.Handler.
 func (o *office) Loose(from string, bodies [][]byte) {
 	o.mu.Lock()
-	defer o.mu.Unlock()
 	if o.ended || o.bytes >= limits.OfficeBytes {
+		o.mu.Unlock()
 		for _, b := range bodies {
 			o.dropped.WithLabelValues(kindOf(b).String()).Inc()
 		}
 		return
 	}
-	o.put(parcel{node: from, bodies: bodies})
+	o.putAndUnlock(parcel{node: from, bodies: bodies})
 }
 
 // Lost is of peer.Handler. It has no bound of its own: the link's holds.
 func (o *office) Lost(to string, bodies [][]byte) {
 	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.put(parcel{node: to, bodies: bodies, lost: true})
+	o.putAndUnlock(parcel{node: to, bodies: bodies, lost: true})
 }
 
-func (o *office) put(p parcel) {
+// putAndUnlock wakes the loop where it has to come for this, and unlocks before:
+// a loop that wakes looks at what came first of all.
+func (o *office) putAndUnlock(p parcel) {
 	first := len(o.came) == 0
 	o.came = append(o.came, p)
 	o.bytes += p.size()
+	o.mu.Unlock()
 	if first {
 		o.wake()
 	}

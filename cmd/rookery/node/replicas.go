@@ -1,6 +1,8 @@
 package node
 
 import (
+	"slices"
+
 	"github.com/rookery-im/rookery/actors/host"
 	"github.com/rookery-im/rookery/actors/user"
 	"github.com/rookery-im/rookery/cluster/control"
@@ -35,6 +37,7 @@ func (n *Node) machines() func(*shard.Group, uint32) (shard.Machine, error) {
 		}
 		s.Bind(g)
 		n.shards[id] = s
+		n.here = append(n.here, s)
 		return s, nil
 	}
 }
@@ -48,6 +51,7 @@ func (n *Node) retire(group uint32, m shard.Machine) {
 	if s, ok := m.(*host.Shard); ok {
 		n.system.Remove(s)
 		delete(n.shards, group)
+		n.here = slices.DeleteFunc(n.here, func(h *host.Shard) bool { return h == s })
 	}
 }
 
