@@ -27,20 +27,30 @@
 // dropped; leaders that hand over, also to whom cannot take it; entries that come
 // up again in a later term; pushes that are lost on their way to a session.
 //
+// And members_test.go: where each group ought to be changes, one or two at once,
+// to a spare node and back, while its leader follows by single steps
+// (cluster/balance); a machine loses its disk and comes back as another node; a
+// node leaves for good, alive or dead. No more is lost for good at once than
+// three replicas bear.
+//
 // # What is checked
 //
 // After every step (fence_test.go):
 //
 //   - a term of a group has one leader, and a leader one state of an actor
 //   - replicas apply the same entry at an index, and hold the same rows after it
-//   - what is committed is on the synced disks of a majority
+//   - what is committed is on the synced disks of a majority of the group's voters,
+//     as its configuration was then
+//   - every replica has, at an index, the configuration that the log says
+//   - no replica's id is used twice
 //   - nothing that waits for durability leaves a shard but within the commit of
 //     its batch, or the confirmation of its read, in the term that it leads
 //   - a confirmed read has applied all that anybody had applied when it was asked
 //   - an entry of another term than its batch changes no row
 //
 // and by what devices see (e2e/history): nothing acknowledged is lost, doubled
-// or reordered; receipts are not early; at rest everything has arrived.
+// or reordered; receipts are not early; at rest everything has arrived, and every
+// group is where it ought to be.
 //
 // The mutants of .ci/mutants.txt that TestSeeds is to catch fail with these
 // seeds: earlycommit, skipsync and ignoregap 1, anyterm 3, keepstate 5. leaseread
@@ -53,10 +63,12 @@
 // takes the place of the newer session, which is closed with 4102. Simulated
 // devices connect again and count it (stats.displaced).
 //
+// A read has no answer, and goes down with the leader that it was on its way to.
+// Simulated devices say theirs again in the end.
+//
 // # What is not covered
 //
-// Group 0 and its map, learners and changes of a group's members;
-// peer links, whose place an in-memory link with the same promises takes;
+// Group 0 and its map, for which the world says what is intended; peer links, whose place an in-memory link with the same promises takes;
 // routing, where office_test.go stands for cmd/rookery/node; the store below the
 // overlay; REST requests and streams but for registering; TTLs.
 //

@@ -12,8 +12,17 @@ import (
 type durable struct {
 	node *node
 	shard.SegmentLog
-	synced  map[uint32]*extent
-	written []raftlog.Update // not synced yet
+	synced  map[replicaOf]*extent
+	holds   map[uint32]uint64       // the replica that a group's log is of
+	changes map[uint32][]confChange // of configurations, that the logs have
+	written []raftlog.Update        // not synced yet
+}
+
+// replicaOf a group. One that was removed counts for what it had: it may have been
+// counted.
+type replicaOf struct {
+	group   uint32
+	replica uint64
 }
 
 // extent of a group's log: the term of each entry up to last. What a checkpoint
@@ -24,13 +33,14 @@ type extent struct {
 }
 
 func newDurable(n *node, log *raftlog.Log) *durable {
-	return &durable{node: n, SegmentLog: shard.SegmentLog{Log: log}, synced: map[uint32]*extent{}}
+	return &durable{node: n, SegmentLog: shard.SegmentLog{Log: log}, synced: map[replicaOf]*extent{}, holds: map[uint32]uint64{}, changes: map[uint32][]confChange{}}
 }
 
 // opened takes in what the disk held.
-func (d *durable) opened(group uint32) {
+func (d *durable) opened(group uint32, replica uint64) {
 	e := &extent{terms: map[uint64]uint64{}}
-	d.synced[group] = e
+	d.synced[replicaOf{group, replica}], d.holds[group] = e, replica
+	d.changes[group] = nil
 	s := d.Storage(group)
 	first, err1 := s.FirstIndex()
 	last, err2 := s.LastIndex()
@@ -47,6 +57,15 @@ func (d *durable) opened(group uint32) {
 		}
 		e.terms[i] = term
 	}
+	if last < first {
+		return
+	}
+	entries, err := s.Entries(first, last+1, 1<<40)
+	if err != nil {
+		d.node.world.fault("n%d: entries of shard %d: %w", d.node.number, group, err)
+		return
+	}
+	d.changed(raftlog.Update{Group: group, Entries: entries})
 }
 
 // Append implements shard.Log.
@@ -54,6 +73,7 @@ func (d *durable) Append(us []raftlog.Update) error {
 	err := d.SegmentLog.Append(us)
 	if err == nil {
 		for _, u := range us {
+			d.changed(u)
 			// Only what is asked about: the entries are Raft's.
 			d.written = append(d.written, raftlog.Update{Group: u.Group, Entries: append(u.Entries[:0:0], u.Entries...)})
 		}
@@ -70,7 +90,7 @@ func (d *durable) Sync() error {
 	}
 	d.written = d.written[len(written):]
 	for _, u := range written {
-		e := d.synced[u.Group]
+		e := d.synced[replicaOf{u.Group, d.holds[u.Group]}]
 		for _, entry := range u.Entries {
 			e.last = entry.GetIndex()
 			e.terms[entry.GetIndex()] = entry.GetTerm()
@@ -84,5 +104,5 @@ func (d *durable) Storage(group uint32) raft.Storage { return d.SegmentLog.Stora
 
 // has says whether the entry is on the disk.
 func (e *extent) has(index, term uint64) bool {
-	return index <= e.last && (index < e.first || e.terms[index] == term)
+	return e != nil && index <= e.last && (index < e.first || e.terms[index] == term)
 }

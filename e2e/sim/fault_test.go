@@ -7,11 +7,12 @@ import "fmt"
 func (w *world) plan() {
 	kinds := []func(from, to micros){
 		w.planCrash, w.planCrash, w.planPause, w.planStale, w.planStale, w.planTransfer, w.planCut, w.planCut, w.planLoss, w.planSlowDisk, w.planClock, w.planDrops, w.planGaps, w.planGhosts, w.planGhosts, w.planDelay,
+		w.planMove, w.planMove, w.planMove, w.planWipe, w.planWipe, w.planRetire,
 	}
 	if w.stale {
 		kinds = []func(from, to micros){w.planStale}
 	}
-	for range 4 + w.random.IntN(8) {
+	for range 5 + w.random.IntN(9) {
 		from := w.now + w.between(200*millisecond, w.shape.chaos-second)
 		to := from + w.between(100*millisecond, 5*second)
 		kinds[w.random.IntN(len(kinds))](from, to)
@@ -55,7 +56,7 @@ func (w *world) planCrash(from, to micros) {
 			}
 		}, func() {
 			for _, n := range w.nodes[1:] {
-				if !n.up {
+				if !n.up && !n.gone {
 					n.start()
 				}
 			}
@@ -63,7 +64,7 @@ func (w *world) planCrash(from, to micros) {
 		return
 	}
 	w.during(from, to, func() { n.crash(how) }, func() {
-		if !n.up {
+		if !n.up && !n.gone {
 			n.start()
 		}
 	}, "n%d is %v", n.number, how)
@@ -84,11 +85,16 @@ func (w *world) planTransfer(from, to micros) {
 			return
 		}
 		id := uint32(1 + w.random.IntN(w.shape.shards)) //nolint:gosec // small
-		to := w.places[id-1][w.random.IntN(len(w.places[id-1]))]
-		if n := w.leads(id); n != nil && int(to) != n.number { //nolint:gosec // small
+		pick := w.random.Uint64()
+		if n := w.leads(id); n != nil {
 			n.post(func() {
-				if r := n.shards[id]; r.group.Transfer(replicaID(int(to), id)) == nil { //nolint:gosec // small
-					n.note("shard %d is to be led by n%d", id, to)
+				r := n.shards[id]
+				if r == nil {
+					return
+				}
+				members := r.group.Status().Members
+				if to := members[pick%uint64(len(members))]; r.group.Transfer(to.Replica) == nil {
+					n.note("shard %d is to be led by %s", id, to.Node)
 					w.stats.transfers++
 				}
 			})
@@ -195,8 +201,11 @@ func (w *world) heal() {
 	for _, n := range w.nodes[1:] {
 		n.slow = 0
 		n.resume()
-		if !n.up {
+		if !n.up && !n.gone {
 			n.start()
 		}
+	}
+	for slot := range w.machines {
+		w.renew(slot)
 	}
 }

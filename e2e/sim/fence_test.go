@@ -31,6 +31,9 @@ type agreed struct {
 	entries map[uint64]entry  // by index; entries of Raft's own are missing
 	rows    map[uint64]uint64 // index -> sum of the shard's rows after it
 	top     uint64            // highest index that anybody has applied
+	configs []configuration   // in the order of their indexes
+	known   uint64            // up to which they are known
+	ever    map[uint64]bool   // every replica that there was
 	// stale is a batch of a term that is over, for the fault that proposes it anew.
 	stale     []byte
 	staleTerm uint64
@@ -46,7 +49,7 @@ func newFence(w *world) *fence {
 	f.metrics.raftlog, f.metrics.shard = raftlog.NewMetrics(nil), shard.NewMetrics(nil)
 	f.metrics.host, f.metrics.session = host.NewMetrics(nil), session.NewMetrics(nil)
 	for i := range w.shape.shards {
-		f.groups[uint32(i+1)] = &agreed{leaders: map[uint64]int{}, entries: map[uint64]entry{}, rows: map[uint64]uint64{}} //nolint:gosec // small
+		f.groups[uint32(i+1)] = &agreed{leaders: map[uint64]int{}, entries: map[uint64]entry{}, rows: map[uint64]uint64{}, ever: map[uint64]bool{}} //nolint:gosec // small
 	}
 	return f
 }
@@ -60,22 +63,13 @@ func (f *fence) check() {
 		for _, r := range n.order {
 			a := f.groups[r.shard]
 			a.top = max(a.top, r.group.Applied())
+			f.learn(r, r.group.Applied())
+			f.conforms(r)
 			if r.host.Leading() != (r.term != 0) || r.term != 0 && (r.host.Term() != r.term || a.leaders[r.term] != n.number) {
 				f.world.fault("n%d: actors of shard %d run in term %d, leading %v, though its group leads term %d", n.number, r.shard, r.host.Term(), r.host.Leading(), r.term)
 			}
 		}
 	}
-}
-
-// majority says whether most voters of the group have the entry on their disks.
-func (f *fence) majority(group uint32, index, term uint64) bool {
-	n, voters := 0, f.world.places[group-1]
-	for _, v := range voters {
-		if d := f.world.nodes[v].durable; d != nil && d.synced[group] != nil && d.synced[group].has(index, term) {
-			n++
-		}
-	}
-	return n > len(voters)/2
 }
 
 // over: the replica's term has ended, by Follow or by a crash.
@@ -91,9 +85,12 @@ func (f *fence) over(n *node, r *replica) {
 
 // rest: everything is healed and nothing moves.
 func (f *fence) rest() {
-	f.world.until(30*second, func() bool { return f.agree() })
+	f.world.until(60*second, func() bool { return f.agree() })
 	for _, group := range sorted(f.groups) {
 		a := f.groups[group]
+		if !f.settled(group) {
+			f.world.fault("at rest: shard %d is on%s, and ought to be on %v", group, a.last(), f.world.intents[group])
+		}
 		for _, r := range f.world.each(group) {
 			if r.group.Applied() != a.top {
 				f.world.fault("at rest: n%d has applied entry %d of shard %d, another %d", r.node.number, r.group.Applied(), group, a.top)
@@ -108,6 +105,9 @@ func (f *fence) rest() {
 // agree says whether every replica that can has applied the same.
 func (f *fence) agree() bool {
 	for group, a := range f.groups {
+		if !f.settled(group) || len(f.world.each(group)) != len(f.world.intents[group]) {
+			return false
+		}
 		for _, r := range f.world.each(group) {
 			if r.group.Applied() < a.top {
 				return false
@@ -123,6 +123,7 @@ func (r *replica) sum() uint64 { return r.node.rows.sums[r.space] }
 // Apply implements shard.Machine.
 func (r *replica) Apply(index, term uint64, data []byte) error {
 	w, a := r.node.world, r.node.world.fence.groups[r.shard]
+	w.fence.learn(r, index-1)
 	before := r.sum()
 	e := entry{term, sumOf("", data)}
 	switch was, ok := a.entries[index]; {

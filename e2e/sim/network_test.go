@@ -60,6 +60,9 @@ func (n *network) loose(from, to int, do func()) {
 // reliable sends a message over the link; what came before it arrives before it.
 func (n *network) reliable(from, to int, do func()) {
 	w := n.world
+	if w.nodes[to].gone {
+		return
+	}
 	key := [2]int{from, to}
 	l := n.links[key]
 	now := [2]int{w.nodes[from].incarnation, w.nodes[to].incarnation}

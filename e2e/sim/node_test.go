@@ -28,12 +28,17 @@ const (
 	quietTick  = 100 * millisecond
 	sweepTick  = 250 * millisecond
 	beaconTick = 300 * millisecond
+	moveTick   = 200 * millisecond
 )
 
 // node is a process and its machine: the disk, the clock.
 type node struct {
-	world  *world
-	number int
+	world   *world
+	number  int
+	name    string // stands for its UUID
+	founder bool   // it was there when the cluster began
+	retired bool   // it is to leave the cluster
+	gone    bool   // for good
 
 	// of the machine
 	disk *faultdisk.Disk
@@ -61,10 +66,11 @@ type node struct {
 	raft, host  micros // next ticks
 	sweep       micros
 	beacon      micros
+	moves       micros
 }
 
 func newNode(w *world, number int) *node {
-	n := &node{world: w, number: number, disk: faultdisk.New(w.seed<<8 + uint64(number)), rows: newRows(), ahead: map[uint32]uint64{}} //nolint:gosec // small
+	n := &node{world: w, number: number, name: fmt.Sprintf("n%d", number), disk: faultdisk.New(w.seed<<8 + uint64(number)), rows: newRows(), ahead: map[uint32]uint64{}} //nolint:gosec // small
 	return n
 }
 
@@ -73,7 +79,7 @@ func (n *node) start() {
 	w := n.world
 	n.up, n.paused, n.wakeAt, n.inbox = true, false, 0, nil
 	n.incarnation++
-	n.raft, n.host, n.sweep, n.beacon = 0, 0, 0, 0
+	n.raft, n.host, n.sweep, n.beacon, n.moves = 0, 0, 0, 0, 0
 	w.note(n.number, "starts, incarnation %d", n.incarnation)
 	if err := n.open(); err != nil {
 		w.fault("n%d does not start: %w", n.number, err)
@@ -104,12 +110,12 @@ func (n *node) open() (err error) {
 	n.system = host.NewSystem()
 	var found []uint32
 	for i, members := range w.places {
-		if slices.Contains(members, uint64(n.number)) { //nolint:gosec // small
+		if n.founder && slices.Contains(members, uint64(n.number)) { //nolint:gosec // small
 			found = append(found, uint32(i+1)) //nolint:gosec // small
 		}
 	}
 	if n.set, err = shard.New(shard.Config{
-		Log: n.durable, Store: n.rows, Node: nodeName(n.number), Found: found, Post: func(f func()) bool { n.post(f); return true },
+		Log: n.durable, Store: n.rows, Node: n.name, Found: found, Post: func(f func()) bool { n.post(f); return true },
 		Machine: func(g *shard.Group, version uint32) (shard.Machine, error) {
 			r, err := newReplica(n, g, version)
 			if err != nil {
@@ -117,10 +123,10 @@ func (n *node) open() (err error) {
 			}
 			n.shards[r.shard] = r
 			n.order = append(n.order, r)
-			n.durable.opened(r.shard)
+			n.durable.opened(r.shard, g.Replica())
 			return r, nil
 		},
-		Bootstrap: n.bootstrap, Send: n.send, Rows: snapshots{n.rows}, Ship: n.ship, Retire: n.retire, Now: w.mono, Offload: n.offload,
+		Bootstrap: n.bootstrap, Send: n.send, Rows: snapshots{n.rows}, Ship: n.ship, Retire: n.retire, Holders: func(id uint32) []string { return w.intents[id] }, Now: w.mono, Offload: n.offload,
 		CheckpointEvery: 1500 * time.Millisecond,
 		Metrics:         w.fence.metrics.shard,
 	}); err != nil {
@@ -133,26 +139,23 @@ func (n *node) open() (err error) {
 // replicaID names a node's replica of a group.
 func replicaID(node int, group uint32) uint64 { return uint64(node)<<16 | uint64(group) } //nolint:gosec // small
 
-// nodeName stands for the node's UUID.
-func nodeName(number int) string { return fmt.Sprintf("n%d", number) }
-
 func (n *node) bootstrap(group uint32) (shard.First, error) {
 	first := shard.First{Replica: replicaID(n.number, group), Members: map[uint64]string{}}
 	for _, m := range n.world.places[group-1] {
-		first.Members[replicaID(int(m), group)] = nodeName(int(m)) //nolint:gosec // small
+		first.Members[replicaID(int(m), group)] = n.world.nodes[m].name //nolint:gosec // small
 	}
 	return first, nil
 }
 
 func (n *node) send(node string, group uint32, messages []*raftpb.Message) {
 	for _, m := range messages {
-		to := int(node[1] - '0')
+		to := n.world.named[node]
 		data, err := proto.Marshal(m)
 		if err != nil {
 			n.world.fault("marshal a message: %w", err)
 			return
 		}
-		n.world.net.loose(n.number, to, func() { n.world.nodes[to].receive(nodeName(n.number), group, data) })
+		n.world.net.loose(n.number, to.number, func() { to.receive(n.name, group, data) })
 	}
 }
 
@@ -268,6 +271,9 @@ func (n *node) tick() {
 	if over(&n.beacon, beaconTick) {
 		n.office.beacon()
 	}
+	if over(&n.moves, moveTick) {
+		n.move()
+	}
 }
 
 func (n *node) patience() micros {
@@ -356,6 +362,7 @@ type replica struct {
 	applied   []byte // the last batch
 	last      []byte // the last batch that was proposed
 	ghost     uint64 // token of an entry that comes up again; 0: none
+	changes   uint64 // of the configuration that were looked at, and one
 }
 
 func newReplica(n *node, g *shard.Group, version uint32) (*replica, error) {

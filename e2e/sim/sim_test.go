@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"fmt"
 	"maps"
 	"os"
 	"runtime/debug"
@@ -89,14 +90,26 @@ func (w *world) report(t *testing.T) {
 		t.Errorf("seed %d: %v", w.seed, err)
 	}
 	var text strings.Builder
-	w.trace.write(&text, w.shape.nodes)
+	w.trace.write(&text, len(w.nodes)-1)
 	t.Logf("seed %d: %d nodes, %d shards on %v, %d devices\n%s\nlast events:\n%s",
 		w.seed, w.shape.nodes, w.shape.shards, w.places, len(w.devices), strings.Join(w.script, "\n"), text.String())
+	t.Logf("in the end:\n%s", w.standing())
 	var skip []string
 	for _, n := range slices.Sorted(maps.Keys(w.skip)) {
 		skip = append(skip, strconv.Itoa(n))
 	}
 	t.Logf("again: SIM_SEED=%d SIM_SKIP=%s go test ./e2e/sim -run TestSeeds", w.seed, strings.Join(skip, ","))
+}
+
+// standing of every replica.
+func (w *world) standing() (text string) {
+	for _, n := range w.nodes[1:] {
+		for _, r := range n.order {
+			st := r.group.Status()
+			text += fmt.Sprintf("%s shard %d: %v of term %d behind %s, applied %d, %+v\n", n.name, r.shard, st.Role, st.Term, st.LeaderNode, st.Applied, st.Members)
+		}
+	}
+	return text
 }
 
 // few seeds are part of every test run; make simulate has more.
@@ -159,11 +172,14 @@ func (s *stats) add(o stats) {
 	s.transfers += o.transfers
 	s.snapshots += o.snapshots
 	s.displaced += o.displaced
+	s.promotions += o.promotions
+	s.removals += o.removals
+	s.wipes += o.wipes
 }
 
 // idle says whether something never happened.
 func (s *stats) idle() bool {
-	return min(s.sents, s.delivers, s.refusals, s.crashes, s.pauses, s.cuts, s.leaders, s.reads, s.syncs, s.checkpoints, s.drops, s.ghosts, s.gaps, s.transfers, s.snapshots) == 0
+	return min(s.sents, s.delivers, s.refusals, s.crashes, s.pauses, s.cuts, s.leaders, s.reads, s.syncs, s.checkpoints, s.drops, s.ghosts, s.gaps, s.transfers, s.snapshots, s.promotions, s.removals, s.wipes) == 0
 }
 
 // What a seed does it does again, to the last event: or a failure could not be

@@ -96,9 +96,9 @@ func (s snapshots) Spaces() (list []shard.Space) {
 
 // ship tells another node about replicas.
 func (n *node) ship(node string, body []byte) error {
-	to := n.world.nodes[node[1]-'0']
+	to := n.world.named[node]
 	n.world.net.reliable(n.number, to.number, func() {
-		if err := to.set.Take(nodeName(n.number), body); err != nil {
+		if err := to.set.Take(n.name, body); err != nil {
 			n.world.fault("n%d: %w", to.number, err)
 		}
 	})
@@ -108,7 +108,7 @@ func (n *node) ship(node string, body []byte) error {
 // retire takes leave of a replica, which begins anew on a snapshot.
 func (n *node) retire(group uint32, m shard.Machine) {
 	r := m.(*replica)
-	n.note("replica of shard %d begins anew", group)
+	n.note("replica of shard %d ends, or begins anew", group)
 	n.world.stats.snapshots++
 	n.system.Remove(r.host)
 	delete(n.shards, group)

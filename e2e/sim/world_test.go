@@ -42,16 +42,20 @@ type world struct {
 	trace  *trace
 	faults []error // promises and invariants broken
 
-	nodes   []*node // by number, from 1
-	net     *network
-	fence   *fence
-	places  placement.Map
-	devices []*device
-	judge   *history.Judge
-	script  []string
-	skip    map[int]bool // faults of the script that do not happen
-	stale   bool         // no fault but leaders that wake late
-	healed  bool
+	nodes []*node // by number, from 1; also those that have gone
+	named map[string]*node
+	// machines are where nodes are: the disk of one may be lost, and another node begun there.
+	machines []*node
+	intents  map[uint32][]string // the nodes where each group ought to be
+	net      *network
+	fence    *fence
+	places   placement.Map
+	devices  []*device
+	judge    *history.Judge
+	script   []string
+	skip     map[int]bool // faults of the script that do not happen
+	stale    bool         // no fault but leaders that wake late
+	healed   bool
 	// dropping: one proposal in so many is dropped; gaps: one push in so many is
 	// lost on its way.
 	dropping, gaps int
@@ -63,7 +67,7 @@ type world struct {
 
 // stats are what a run has been put to; a run in which nothing happened proves nothing.
 type stats struct {
-	steps, sents, delivers, refusals, crashes, pauses, cuts, leaders, reads, syncs, checkpoints, drops, ghosts, gaps, transfers, snapshots, displaced int
+	steps, sents, delivers, refusals, crashes, pauses, cuts, leaders, reads, syncs, checkpoints, drops, ghosts, gaps, transfers, snapshots, displaced, promotions, removals, wipes int
 }
 
 // timed is something that happens at a time.
@@ -90,7 +94,7 @@ func (q *events) Pop() any {
 }
 
 func newWorld(seed uint64, all bool) *world {
-	w := &world{seed: seed, random: rand.New(rand.NewPCG(seed, 0x5eed)), trace: newTrace(all)}
+	w := &world{seed: seed, random: rand.New(rand.NewPCG(seed, 0x5eed)), trace: newTrace(all), named: map[string]*node{}, intents: map[uint32][]string{}}
 	w.shape = shape{
 		nodes: 3 + w.random.IntN(3), shards: 2 + w.random.IntN(3), users: 3 + w.random.IntN(3), devices: 2,
 		chaos: 8*second + w.random.Int64N(12*second),
@@ -105,10 +109,29 @@ func newWorld(seed uint64, all bool) *world {
 		w.fault("plan: %v", err)
 	}
 	w.nodes = append(w.nodes, nil)
-	for n := 1; n <= w.shape.nodes; n++ {
-		w.nodes = append(w.nodes, newNode(w, n))
+	for i := range w.shape.nodes {
+		n := newNode(w, i+1)
+		n.founder = true
+		w.nodes, w.machines, w.named[n.name] = append(w.nodes, n), append(w.machines, n), n
 	}
+	w.found()
 	return w
+}
+
+// found begins the groups where they are planned to be.
+func (w *world) found() {
+	for i, nodes := range w.places {
+		id := uint32(i + 1) //nolint:gosec // small
+		a := w.fence.groups[id]
+		c := configuration{1, map[uint64]member{}}
+		for _, number := range nodes {
+			n := w.nodes[number]
+			w.intents[id] = append(w.intents[id], n.name)
+			replica := replicaID(n.number, id)
+			c.members[replica], a.ever[replica] = member{n.name, true}, true
+		}
+		a.configs, a.known = []configuration{c}, 1
+	}
 }
 
 // at has something happen at a time.
