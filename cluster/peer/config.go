@@ -43,6 +43,11 @@ type Config struct {
 	Cluster, Node string // UUIDs
 	Incarnation   uint64 // higher after each start of the node
 	Handler       Handler
+	// Gone, where set, is told once of a node that was linked to and whose process
+	// has ended, as far as can be told from outside: the stream to it broke, dialling
+	// it is refused, and no stream of its own is open, so that all it said was handed
+	// out. A link that merely broke says nothing. It does not wait.
+	Gone func(node string)
 
 	// TLS with the certificate of this node and the authority of the cluster, for
 	// both directions; nil for loopback.

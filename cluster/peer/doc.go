@@ -28,5 +28,9 @@
 // as NodeURI makes it, checked at both ends. Without one nothing is checked but
 // the words, which is for loopback addresses.
 //
+// A node whose process has ended is told of at once, see Config.Gone: its kernel
+// ends the streams and refuses new ones. Of one that is stopped, or cut off, nothing
+// is known but its silence.
+//
 //	stream    dialling → greeting → open → broken → dialling
 package peer

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"sync"
+	"syscall"
 	"time"
 
 	"google.golang.org/grpc"
@@ -26,6 +27,7 @@ type link struct {
 	mu      sync.Mutex
 	sender  sender
 	address string
+	refused bool               // the last time that it was dialled
 	leave   context.CancelFunc // ends the stream to an address that is no longer right
 }
 
@@ -86,6 +88,7 @@ func (k *link) run() {
 	defer k.cancel()
 	cfg := &k.links.cfg
 	pause := cfg.RetryMin
+	met := false // since Gone was last told
 	for {
 		opened, err := k.stream()
 		if k.ctx.Err() != nil {
@@ -94,7 +97,10 @@ func (k *link) run() {
 		cfg.Metrics.Breaks.Inc()
 		cfg.Logger.Info("link broken", "to", k.node, "err", err)
 		if opened {
-			pause = cfg.RetryMin
+			pause, met = cfg.RetryMin, true
+		} else if met && cfg.Gone != nil && k.isRefused() && !k.links.hears(k.node) {
+			met = false
+			cfg.Gone(k.node)
 		}
 		select {
 		case <-k.ctx.Done():
@@ -112,6 +118,7 @@ func (k *link) stream() (opened bool, err error) {
 	defer cancel(nil)
 	k.mu.Lock()
 	address := k.address
+	k.refused = false
 	k.leave = func() { cancel(errMoved) }
 	k.mu.Unlock()
 
@@ -152,16 +159,32 @@ func (k *link) dial(address string) (*grpc.ClientConn, error) {
 		grpc.WithStaticStreamWindowSize(window), grpc.WithStaticConnWindowSize(window),
 		grpc.WithNoProxy(),
 	}
-	if cfg.Dial != nil {
-		options = append(options, grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
-			return cfg.Dial(ctx, address)
-		}))
+	dial := cfg.Dial
+	if dial == nil {
+		dial = func(ctx context.Context, address string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "tcp", address)
+		}
 	}
+	// What gRPC makes of an error is text.
+	options = append(options, grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
+		conn, err := dial(ctx, address)
+		k.mu.Lock()
+		k.refused = errors.Is(err, syscall.ECONNREFUSED)
+		k.mu.Unlock()
+		return conn, err
+	}))
 	conn, err := grpc.NewClient("passthrough:///"+address, options...)
 	if err != nil {
 		return nil, fmt.Errorf("peer: dial %s: %w", address, err)
 	}
 	return conn, nil
+}
+
+// isRefused says whether nobody listens where the node was.
+func (k *link) isRefused() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.refused
 }
 
 // greet calls the node, and takes in what it has already.

@@ -148,6 +148,12 @@ func (l *Links) from(node string) *source {
 	return l.sources[node]
 }
 
+// hears says whether a stream of the node is open.
+func (l *Links) hears(node string) bool {
+	s := l.from(node)
+	return s != nil && s.streams.Load() > 0
+}
+
 // Close ends all streams, and returns when nothing of them runs any more.
 func (l *Links) Close() {
 	l.mu.Lock()

@@ -16,6 +16,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -459,5 +460,81 @@ func TestConfigNamesFaults(t *testing.T) {
 	var joined interface{ Unwrap() []error }
 	if !errors.As(err, &joined) || len(joined.Unwrap()) != 6 {
 		t.Errorf("got %v", err)
+	}
+}
+
+// A node whose process has ended is told of, once; one whose connections broke is
+// not, nor one that never was there.
+func TestGone(t *testing.T) {
+	var d dials
+	gone := make(chan string, 8)
+	a := start(t, "a", 1, func(c *Config) { c.Dial, c.Gone = d.dial, func(node string) { gone <- node } })
+	b := start(t, "b", 1, nil)
+	nowhere := start(t, "c", 1, nil)
+	nowhere.stop()
+	a.SetPeers(map[string]string{"b": b.address, "c": nowhere.address})
+	b.SetPeers(map[string]string{"a": a.address})
+	for n := range 20 {
+		if err := a.Send("b", body(n)); err != nil {
+			t.Fatal(err)
+		}
+		b.until(func() bool { return len(b.got) > n })
+		d.cut()
+	}
+	select {
+	case node := <-gone:
+		t.Fatalf("%s is called gone", node)
+	default:
+	}
+	b.stop()
+	if node := <-gone; node != "b" {
+		t.Errorf("%s is called gone", node)
+	}
+	a.stop()
+	if len(gone) > 0 {
+		t.Errorf("%s is called gone", <-gone)
+	}
+}
+
+// Where nobody listens any more, but the node still speaks, it is not gone.
+func TestSpeakerIsNotGone(t *testing.T) {
+	gone := make(chan string, 8)
+	refusing := make(chan struct{}, 1000)
+	var d dials
+	var refuse atomic.Bool
+	a := start(t, "a", 1, func(c *Config) {
+		c.Gone = func(node string) { gone <- node }
+		c.Dial = func(ctx context.Context, address string) (net.Conn, error) {
+			if refuse.Load() {
+				select {
+				case refusing <- struct{}{}:
+				default:
+				}
+				return nil, syscall.ECONNREFUSED
+			}
+			return d.dial(ctx, address)
+		}
+	})
+	b := start(t, "b", 1, nil)
+	meet(a, b)
+	for _, way := range []struct {
+		from, at *node
+	}{{a, b}, {b, a}} {
+		if err := way.from.Send(way.at.cfg.Node, body(1)); err != nil {
+			t.Fatal(err)
+		}
+		way.at.until(func() bool { return len(way.at.got) > 0 })
+	}
+	refuse.Store(true)
+	d.cut()
+	for range 5 {
+		<-refusing
+	}
+	if len(gone) > 0 {
+		t.Errorf("%s is called gone", <-gone)
+	}
+	b.stop()
+	if node := <-gone; node != "b" {
+		t.Errorf("%s is called gone", node)
 	}
 }

@@ -20,7 +20,8 @@ import (
 // source is what this node has heard of one other, whichever stream it came by.
 // At most one stream at a time adds to it: the one that was greeted last.
 type source struct {
-	memory uint64 // immutable: which one of the node this is
+	memory  uint64       // immutable: which one of the node this is
+	streams atomic.Int32 // that are open
 
 	mu       sync.Mutex // held while a batch is taken over
 	receiver receiver
@@ -102,6 +103,8 @@ func (l *Links) hear(stream grpc.ServerStream) error {
 	}
 	ctx, cancel := context.WithCancel(stream.Context())
 	defer cancel()
+	from.streams.Add(1)
+	defer from.streams.Add(-1)
 	number, received, err := from.begin(cancel, greeting)
 	if err != nil {
 		return status.Error(codes.FailedPrecondition, err.Error())
