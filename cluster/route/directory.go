@@ -182,12 +182,15 @@ func (d *Directory) Remove(of uint16) {
 	d.forsake(of)
 }
 
-func (d *Directory) forsake(of uint16) {
+// forsake a node: it leads none of the shards that it led.
+func (d *Directory) forsake(of uint16) (led []uint32) {
 	for i := range d.shards {
-		if d.shards[i].node == of {
+		if d.shards[i].node == of && of != 0 {
 			d.shards[i].node = 0
+			led = append(led, uint32(i)) //nolint:gosec // a shard
 		}
 	}
+	return led
 }
 
 // Incarnation of a node that was heard; 0 where it never was.

@@ -10,6 +10,9 @@
 //
 //	replicas of this node, beacons of the others, hints in refusals --> Directory
 //
+// A node says what it leads every 300 ms, and at once when that becomes more. Of
+// one whose process is known to have ended nothing is waited for.
+//
 //	known      --1.5 s without a word--> doubted     refused at once, by nobody's answer
 //	doubted    --confirmed-->            known
 //	known      --higher term-->          known       sessions attach again there

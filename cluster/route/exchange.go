@@ -95,7 +95,8 @@ type Config struct {
 	Owners      Owners
 	Gateway     Gateway
 	Sessions    Sessions
-	// Follows says whom a replica of this node follows, and in which term.
+	// Follows says whom a replica of this node follows, and in which term, if it has
+	// heard from there just now.
 	Follows func(shard uint32) (node uint16, term uint64, ok bool)
 	Load    func() Load
 	Log     *slog.Logger
@@ -115,6 +116,7 @@ type Exchange struct {
 	unsure    []doubt
 	beat      uint64
 	beacon    time.Time // the last one sent
+	led       bool      // something more than that one said
 	delivery  wirepb.Delivery
 }
 
@@ -217,6 +219,37 @@ func (x *Exchange) Unknown(shard uint32, conn Conn) {
 	x.deliver(shard, conn)
 }
 
+// Led: a term of the shard has begun here. The others hear of it with this round.
+func (x *Exchange) Led(shard uint32) {
+	if term, leads := x.cfg.Owners.Leads(shard); leads {
+		x.directory.Confirm(shard, x.self, term, x.cfg.Now())
+		x.led = true
+	}
+}
+
+// Gone: a node's process has ended. Nobody leads what it led, and whatever it was
+// asked there and has not answered it never will: all it said was heard before.
+func (x *Exchange) Gone(node string) {
+	number, ok := x.cfg.Members.Number(node)
+	if !ok || number == x.self || x.cfg.Shards == 0 {
+		return
+	}
+	if led := x.directory.forsake(number); len(led) > 0 {
+		x.cfg.Sessions.Unsure(x.livedIn(set(led)), x.cfg.Now())
+	}
+}
+
+// Unled says whether nobody is known to lead some shard.
+func (x *Exchange) Unled() bool {
+	now := x.cfg.Now()
+	for shard := uint32(1); shard <= x.cfg.Shards; shard++ {
+		if _, _, ok := x.directory.Leader(shard, now); !ok {
+			return true
+		}
+	}
+	return x.cfg.Shards == 0
+}
+
 // Left: the shard's term has ended here.
 func (x *Exchange) Left(shard uint32) {
 	term, _ := x.cfg.Owners.Leads(shard)
@@ -306,12 +339,15 @@ func (x *Exchange) Waits() bool {
 			}
 		}
 	}
-	return false
+	return x.led
 }
 
 // Flush sends what the round has said to other nodes.
 func (x *Exchange) Flush() {
 	x.settle()
+	if x.led {
+		x.announce()
+	}
 	for _, o := range x.order {
 		if o.torn {
 			x.mend(o)

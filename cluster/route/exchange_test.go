@@ -195,3 +195,54 @@ func TestReturned(t *testing.T) {
 		t.Errorf("cut %v, lost %v, given %v, owed %v", s.cut, s.lost, s.given, x.to(2).owed)
 	}
 }
+
+// Whoever waits for a leader hears of it with the round in which its term begins,
+// and not by the next beacon.
+func TestLedIsSaidAtOnce(t *testing.T) {
+	s, x := newStand()
+	x.Tick()
+	x.Flush()
+	s.sent = map[Kind][][]byte{}
+	x.Led(2) // not led here: the host has failed meanwhile
+	x.Flush()
+	if len(s.sent[Beacon]) != 0 {
+		t.Error("a beacon says nothing new")
+	}
+	x.Led(3)
+	if !x.Waits() {
+		t.Error("the beacon waits for nobody")
+	}
+	x.Flush()
+	x.Flush()
+	var m wirepb.Beacon
+	if len(s.sent[Beacon]) != 1 || m.UnmarshalVT(s.sent[Beacon][0]) != nil || len(m.GetShards()) != 2 {
+		t.Errorf("sent %v", s.sent[Beacon])
+	}
+}
+
+// What was asked of a node that has ended is unsure at once, and its shards have
+// no leader; those of others are as they were.
+func TestGone(t *testing.T) {
+	s, x := newStand()
+	x.directory.Hear(Sign{Node: 2, Incarnation: 7, Beat: 1, Leads: []Lead{{2, 5}, {4, 5}}}, s.now)
+	x.Tick()
+	if x.Unled() {
+		t.Fatal("every shard is led")
+	}
+	x.Gone("3")
+	if x.Unled() || s.unsure != nil {
+		t.Error("a stranger led something")
+	}
+	x.Gone("2")
+	if !x.Unled() || s.unsure == nil || !s.unsure("bob") || s.unsure("four") {
+		t.Error("node 2 has ended, and is waited for")
+	}
+	if err := x.Tell("bob", &nodepb.Send{Origin: &nodepb.Origin{}}); err == nil {
+		t.Error("a word was taken for nobody")
+	}
+	x.directory.Confirm(2, 3, 6, s.now)
+	x.directory.Confirm(4, 3, 6, s.now)
+	if x.Unled() {
+		t.Error("every shard is led again")
+	}
+}

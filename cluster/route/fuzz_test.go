@@ -25,6 +25,7 @@ type stand struct {
 	moved  int
 	letter int
 	deaf   bool
+	unsure func(user string) bool
 }
 
 func newStand() (*stand, *Exchange) {
@@ -60,9 +61,9 @@ func (s *stand) Tell(_ uint32, _ string, in any) error {
 func (s *stand) Take(*wirepb.Letter)    { s.letter++ }
 func (s *stand) Disown(func(Conn) bool) {}
 
-func (s *stand) Moved(func(string) bool)             { s.moved++ }
-func (s *stand) Unsure(func(string) bool, time.Time) {}
-func (s *stand) Parted(func(string) bool)            {}
+func (s *stand) Moved(func(string) bool)                     { s.moved++ }
+func (s *stand) Unsure(lived func(string) bool, _ time.Time) { s.unsure = lived }
+func (s *stand) Parted(func(string) bool)                    {}
 
 type gate struct{ *stand }
 

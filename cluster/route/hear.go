@@ -294,7 +294,6 @@ func (x *Exchange) Tick() {
 		x.cfg.Sessions.Unsure(x.livedIn(d.shards), d.at)
 	}
 	if news || now.Sub(x.beacon) >= Every {
-		x.beacon = now
 		x.announce()
 	}
 }
@@ -330,6 +329,7 @@ func set(list []uint32) map[uint32]bool {
 
 // announce what this node leads.
 func (x *Exchange) announce() {
+	x.beacon, x.led = x.cfg.Now(), false
 	others := x.cfg.Members.Others()
 	if len(others) == 0 {
 		return

@@ -256,7 +256,7 @@ func (c *cluster) openLinks() bool {
 		c.admission.wait("nobody of those to join answers, or none of them has a cluster")
 		return false
 	}
-	cfg := peer.Config{Cluster: id, Node: c.node, Incarnation: c.life, Handler: c.office, Logger: c.log, Metrics: c.metrics}
+	cfg := peer.Config{Cluster: id, Node: c.node, Incarnation: c.life, Handler: c.office, Gone: c.office.Gone, Logger: c.log, Metrics: c.metrics}
 	if c.site.tls != nil {
 		cfg.TLS = c.site.tls.Config()
 	}

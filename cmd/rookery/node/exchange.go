@@ -23,7 +23,7 @@ func (n *Node) openExchange(gate *gateway) {
 	n.exchange = route.New(route.Config{
 		Incarnation: n.dir.Incarnation(), ShardOf: n.shardOf, Now: time.Now, Office: counter{n.office},
 		Members: &roster{node: n.dir.Node(), number: func() uint16 { return n.stamp.Node() }, view: n.cluster.view},
-		Owners:  owners{n.shards, n.router}, Gateway: gate, Sessions: gate, Load: n.load,
+		Owners:  owners{n.shards, n.router}, Gateway: gate, Sessions: gate, Load: n.load, Follows: n.follows,
 		Log: n.cfg.Log.With("part", "route"), Metrics: route.NewMetrics(n.registry),
 	})
 	n.router.elsewhere = n.exchange.Post
@@ -34,6 +34,28 @@ func (n *Node) openExchange(gate *gateway) {
 			n.office.lost(of, func(to string, bodies [][]byte) { n.exchange.Returned(k, to, bodies) })
 		}
 	}
+}
+
+// follows says whom a replica here follows. What it has heard of a leader is worth
+// as much as that leader's own beacon.
+func (n *Node) follows(shard uint32) (number uint16, term uint64, ok bool) {
+	g := n.set.Group(shard)
+	if g == nil {
+		return 0, 0, false
+	}
+	node, term, ok := g.Follows()
+	if !ok {
+		return 0, 0, false
+	}
+	m, ok := n.cluster.view().Node(node)
+	return m.Number, term, ok
+}
+
+// gone takes in that another node's process has ended.
+func (n *Node) gone(node string) {
+	n.cfg.Log.Info("a node's process has ended", "node", node)
+	n.set.Forsake(node)
+	n.exchange.Gone(node)
 }
 
 // takeNumber stamps what connections there will be, once it is known which one of its cluster it is:

@@ -146,16 +146,11 @@ func (n *Node) lazy() bool {
 func (n *Node) observe() {
 	err := n.set.Err()
 	if err == nil {
-		for _, g := range n.set.Groups() {
-			// Elsewhere will do; here only once it has applied what came before.
-			if leader := g.LeaderNode(); leader == "" || leader == n.dir.Node() && !g.Leading() {
-				err = errNotLeading
-				break
-			}
-		}
-	}
-	if err == nil {
 		err = n.cluster.err()
+	}
+	if err == nil && n.exchange.Unled() {
+		// Whoever leads, here or elsewhere, has applied what came before.
+		err = errNotLeading
 	}
 	serving := err == nil
 	if err == nil {

@@ -197,10 +197,11 @@ func (n *Node) openShards() error {
 	n.courier = shard.NewCourier([]byte{byte(kindRaft)}, n.office.loose)
 	n.office.on(kindRaft, n.hearRaft)
 	n.office.on(kindSnapshot, n.hearParcel)
+	n.office.gone = n.gone
 	var err error
 	if n.set, err = shard.New(shard.Config{
 		Log: log, Store: storeAdapter{n.store}, Node: n.dir.Node(), Found: found, Machine: n.machines(), Retire: n.retire, Post: n.conns.Post,
-		Send: n.courier.Take, Ship: n.ship, Rows: rowsAdapter{n.store}, Holders: n.holders,
+		Send: n.courier.Take, Ship: n.ship, Rows: rowsAdapter{n.store}, Holders: n.holders, Led: n.exchange.Led,
 		CheckpointEvery: n.cfg.CheckpointEvery, CheckpointBytes: n.cfg.CheckpointBytes, CheckpointLog: n.cfg.CheckpointLog,
 		OverlayBound: overlayFactor * n.cfg.CheckpointBytes,
 		Logger:       n.cfg.Log.With("part", "shard"), Metrics: shard.NewMetrics(n.registry),

@@ -47,6 +47,7 @@ type office struct {
 	wake func() // the loop
 	hear [kinds]func(from string, body []byte)
 	back [kinds]func(to string, bodies [][]byte)
+	gone func(node string) // its process has ended, and what it said is handed out
 	log  *slog.Logger
 
 	bodies  *prometheus.CounterVec // by kind, those that came
@@ -66,6 +67,7 @@ type parcel struct {
 	node   string
 	bodies [][]byte
 	lost   bool
+	gone   bool // nothing but that the node's process has ended
 }
 
 func newOffice(wake func(), log *slog.Logger, with prometheus.Registerer) *office {
@@ -75,7 +77,7 @@ func newOffice(wake func(), log *slog.Logger, with prometheus.Registerer) *offic
 		return c
 	}
 	o := &office{
-		wake: wake, log: log,
+		gone: func(string) {}, wake: wake, log: log,
 		bodies:  counter("rookery_office_bodies_total", "What other nodes said, by kind."),
 		dropped: counter("rookery_office_dropped_total", "What other nodes said and nobody could take, by kind."),
 	}
@@ -177,6 +179,12 @@ func (o *office) Lost(to string, bodies [][]byte) {
 	o.putAndUnlock(parcel{node: to, bodies: bodies, lost: true})
 }
 
+// Gone is of peer.Config. It has its turn after what the node said.
+func (o *office) Gone(node string) {
+	o.mu.Lock()
+	o.putAndUnlock(parcel{node: node, gone: true})
+}
+
 // putAndUnlock wakes the loop where it has to come for this, and unlocks before:
 // a loop that wakes looks at what came first of all.
 func (o *office) putAndUnlock(p parcel) {
@@ -221,12 +229,15 @@ func (o *office) round() {
 	}
 	o.mu.Unlock()
 	for _, p := range came {
-		if p.lost {
+		switch {
+		case p.lost:
 			o.giveBack(p)
-			continue
-		}
-		for _, b := range p.bodies {
-			o.handOut(p.node, b)
+		case p.gone:
+			o.gone(p.node)
+		default:
+			for _, b := range p.bodies {
+				o.handOut(p.node, b)
+			}
 		}
 	}
 	clear(came)
