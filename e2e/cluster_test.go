@@ -164,10 +164,14 @@ func (e *everywhere) accepted(ctx context.Context, s *server) error {
 	for _, u := range e.users {
 		open[newID()] = u
 	}
+	var last error
 	for len(open) > 0 {
-		if err := e.write(ctx, s, open); ctx.Err() != nil {
-			return fmt.Errorf("%d of %d users cannot be written to: %w", len(open), len(e.users), err)
+		err := e.write(ctx, s, open)
+		if ctx.Err() != nil {
+			return fmt.Errorf("%d of %d users cannot be written to: %w; before that: %w", len(open), len(e.users), err, last)
 		}
+		last = err
+		pauseProbe()
 	}
 	return nil
 }
@@ -180,6 +184,7 @@ func (e *everywhere) write(ctx context.Context, s *server, open map[string]strin
 		return err
 	}
 	defer conn.CloseNow()
+	conn.SetReadLimit(1 << 20) // all refusals at once
 	text := helloText(e.tokens["writer/1"], 0)
 	for id, user := range open {
 		text += "\n" + sendText(2, id, user, "all well?")
@@ -202,6 +207,8 @@ func (e *everywhere) write(ctx context.Context, s *server, open map[string]strin
 				switch {
 				case f.Sent != nil:
 					delete(open, f.Sent.ID)
+				case f.Error != nil && f.Error.ID == "":
+					return errors.New(f.text) // the hello was refused
 				case f.Error != nil && f.Error.Retryable:
 					text += sendText(2, f.Error.ID, open[f.Error.ID], "all well?") + "\n"
 				case f.Error != nil:
@@ -212,10 +219,12 @@ func (e *everywhere) write(ctx context.Context, s *server, open map[string]strin
 				return nil
 			}
 		}
-		pause := time.NewTimer(30 * time.Millisecond)
-		<-pause.C
+		pauseProbe()
 	}
 }
+
+// pauseProbe before what was refused is tried again.
+func pauseProbe() { <-time.NewTimer(30 * time.Millisecond).C }
 
 // loseNode gives every phone something to say and takes one node away in the
 // middle of it; the others have to go on without.
