@@ -3,6 +3,7 @@ package shard
 import (
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"maps"
 	"slices"
 
@@ -40,6 +41,11 @@ func (g *Group) AddLearner(node string) (uint64, error) {
 	id, err := NewReplica()
 	if err != nil {
 		return 0, err
+	}
+	if mutantSameID {
+		h := fnv.New64a()
+		_, _ = fmt.Fprint(h, g.id, node)
+		id = h.Sum64()
 	}
 	context, err := proto.Marshal(&shardpb.Member{Id: id, Node: node})
 	if err != nil {

@@ -8,3 +8,5 @@ package shard
 //   - mutant_skipsync: the log is not synced.
 //   - mutant_leaseread: a read is confirmed because this replica has not heard
 //     of another leader yet.
+//   - mutant_sameid: a node's replica of a group has the id that its last one had.
+//   - mutant_lostrow: the last row of a snapshot's chunk is left out.

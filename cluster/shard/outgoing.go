@@ -178,14 +178,19 @@ func (s *Set) read(o *outgoing) {
 // readChunk encodes rows from a key on, and says where the next chunk begins; nil
 // after the last.
 func readChunk(cut Cut, from []byte) (rows, next []byte, err error) {
+	last := 0 // where the last row begins
 	err = cut.Scan(from, func(key, value []byte) bool {
 		if len(rows) >= chunkBytes {
 			next = bytes.Clone(key)
 			return false
 		}
+		last = len(rows)
 		rows = appendRow(rows, key, value)
 		return true
 	})
+	if mutantLostRow {
+		rows = rows[:last]
+	}
 	return rows, next, err
 }
 

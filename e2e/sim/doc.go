@@ -53,8 +53,8 @@
 // group is where it ought to be.
 //
 // The mutants of .ci/mutants.txt that TestSeeds is to catch fail with these
-// seeds: earlycommit, skipsync and ignoregap 1, anyterm 3, keepstate 5. leaseread
-// is TestStaleLeaders', seed 10.
+// seeds: earlycommit, skipsync and anyterm 1, keepstate and lostrow 2, ignoregap
+// and sameid 6. leaseread is TestStaleLeaders', seed 12.
 //
 // # Known
 //

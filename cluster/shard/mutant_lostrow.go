@@ -1,0 +1,5 @@
+//go:build mutant_lostrow
+
+package shard
+
+const mutantLostRow = true

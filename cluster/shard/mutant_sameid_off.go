@@ -1,0 +1,5 @@
+//go:build !mutant_sameid
+
+package shard
+
+const mutantSameID = false
