@@ -213,10 +213,11 @@ func (s *Shard) turn(l *live, in any, now uint64) {
 	}
 }
 
-// attaches says whether a step of the input may begin or end an attachment.
+// attaches says whether a step of the input may change whose attachments there
+// are.
 func attaches(in any) bool {
 	switch in.(type) {
-	case *nodepb.Attach, *nodepb.Detach, *nodepb.Ask, *nodepb.Unpark, user.Tick:
+	case *nodepb.Attach, *nodepb.Pull, *nodepb.Detach, *nodepb.Ask, *nodepb.Unpark, user.Tick:
 		return true
 	default:
 		return false

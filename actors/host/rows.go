@@ -44,10 +44,14 @@ type row struct {
 type attachment struct {
 	conn, session, pushed uint64
 	device                uint32
-	next                  uint32 // top bit: live
+	next                  uint32 // top bits: live, and not begun
 }
 
-const liveBit = 1 << 31
+const (
+	liveBit = 1 << 31
+	nextBit = 1 << 30
+	nextAt  = nextBit - 1
+)
 
 func newRows() *rows {
 	r := &rows{seed: maphash.MakeSeed()}
@@ -124,6 +128,9 @@ func (r *rows) attach(n uint32, list []user.Attachment) {
 		if a.Live {
 			place.next |= liveBit
 		}
+		if a.Next {
+			place.next |= nextBit
+		}
 		next = at
 		r.usedAtt++
 	}
@@ -135,9 +142,9 @@ func (r *rows) attached(n uint32, list []user.Attachment) []user.Attachment {
 	for at := r.at(n).first; at != 0; {
 		a := r.att.At(at)
 		list = append(list, user.Attachment{
-			Conn: a.conn, Session: a.session, Pushed: a.pushed, Device: a.device, Live: a.next&liveBit != 0,
+			Conn: a.conn, Session: a.session, Pushed: a.pushed, Device: a.device, Live: a.next&liveBit != 0, Next: a.next&nextBit != 0,
 		})
-		at = a.next &^ liveBit
+		at = a.next & nextAt
 	}
 	return list
 }
@@ -148,7 +155,7 @@ func (r *rows) detach(n uint32, list []user.Attachment) []user.Attachment {
 	at := r.at(n).first
 	r.at(n).first = 0
 	for at != 0 {
-		next := r.att.At(at).next &^ liveBit
+		next := r.att.At(at).next & nextAt
 		r.att.Give(at)
 		r.usedAtt--
 		at = next

@@ -34,7 +34,7 @@ func TestRowsModel(t *testing.T) {
 				n := r.add(k)
 				var list []user.Attachment
 				for i := range rapid.IntRange(0, 3).Draw(t, "attachments") {
-					list = append(list, user.Attachment{Conn: uint64(i) + 1<<40, Session: 7, Pushed: uint64(i), Device: uint32(i), Live: i%2 == 0})
+					list = append(list, user.Attachment{Conn: uint64(i) + 1<<40, Session: 7, Pushed: uint64(i), Device: uint32(i), Live: i%2 == 0, Next: i%3 == 0})
 				}
 				r.attach(n, list)
 				model[k] = list

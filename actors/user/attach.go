@@ -15,13 +15,16 @@ import (
 
 // Close codes that an actor gives a session.
 const (
+	closeUnavailable = 1013
+
 	closeReplaced = 4102
 	closeUnlinked = 4103
 )
 
-// attach makes a connection the device's session. The one it had is ended. One
-// that goes on after its actor has forgotten it keeps its number, by which
-// recipients know its sends, and gives way to any that began later.
+// attach gives a connection the device's next session, which begins with its
+// first pull: the one that the device has stands until then, see the package
+// comment. One that goes on after its actor has forgotten it keeps its number, by
+// which recipients know its sends, and gives way to any that began later.
 func (t *turn) attach(m *nodepb.Attach) {
 	o := m.GetOrigin()
 	refuse := func(f *nodepb.Fault) { t.tell(o.GetConn(), &nodepb.Attached{Tag: m.GetTag(), Error: f}) }
@@ -44,25 +47,49 @@ func (t *turn) attach(m *nodepb.Attach) {
 		return
 	}
 	wasOnline := t.online()
-	if d.attached() {
-		if d.att.Session != resumed { // else it has still to say that it has seen the devices
-			t.leave(d.att.Session)
-		}
-		if d.att.Conn != o.GetConn() {
-			t.tell(d.att.Conn, &nodepb.Kick{Session: d.att.Session, Code: closeReplaced, Reason: "this device connected elsewhere"})
-		}
-	}
 	t.ackOrOwe(d, m.GetAcked())
-	d.att = Attachment{Conn: o.GetConn(), Session: cmp.Or(resumed, t.ctx.Session), Pushed: d.has(), Device: d.number()}
+	a := Attachment{Conn: o.GetConn(), Session: cmp.Or(resumed, t.ctx.Session), Pushed: d.has(), Device: d.number()}
+	if resumed != 0 { // it has begun
+		t.become(d, a)
+	} else {
+		t.expect(d, a)
+	}
 	t.present(d)
 	t.tell(o.GetConn(), &nodepb.Attached{
-		Tag: m.GetTag(), Session: d.att.Session, Cursor: d.has(), LastSeq: t.lastSeq,
+		Tag: m.GetTag(), Session: a.Session, Cursor: d.has(), LastSeq: t.lastSeq,
 		Others: t.others(d.number()), Epoch: t.lastSeq, Time: max(t.lastTime, t.ctx.Now<<16),
 	})
 	if !wasOnline {
 		t.effect(PresenceChanged{Online: true})
 	}
 	t.schedule()
+}
+
+// expect the session that a device has been given to begin. Another that has not
+// begun gives way to it, and may come again: which one the device is at is not
+// known.
+func (t *turn) expect(d *device, a Attachment) {
+	if d.next.Conn != 0 {
+		t.leave(d.next.Session)
+		t.tell(d.next.Conn, &nodepb.Kick{Session: d.next.Session, Code: closeUnavailable, Reason: "this device connected once more; reconnect"})
+	}
+	a.Next = true
+	d.next = a
+}
+
+// become the session that the device is at. The one that it had is ended.
+func (t *turn) become(d *device, a Attachment) {
+	if d.attached() && d.att.Session != a.Session { // else it has still to say that it has seen the devices
+		t.leave(d.att.Session)
+	}
+	if d.attached() && d.att.Conn != a.Conn {
+		t.tell(d.att.Conn, &nodepb.Kick{Session: d.att.Session, Code: closeReplaced, Reason: "this device connected elsewhere"})
+	}
+	if d.next.Session == a.Session {
+		d.next = Attachment{}
+	}
+	a.Next = false
+	d.att = a
 }
 
 func unlinkedFault() *nodepb.Fault {
@@ -73,11 +100,19 @@ func unlinkedFault() *nodepb.Fault {
 func (t *turn) detach(m *nodepb.Detach) {
 	t.out.Laziness = Lazy
 	d := t.device(m.GetOrigin().GetDevice())
-	if d == nil || d.att.Conn != m.GetOrigin().GetConn() {
+	if d == nil {
 		return
 	}
-	t.leave(d.att.Session)
-	d.att = Attachment{}
+	switch m.GetOrigin().GetConn() {
+	case d.att.Conn:
+		t.leave(d.att.Session)
+		d.att = Attachment{}
+	case d.next.Conn:
+		t.leave(d.next.Session)
+		d.next = Attachment{}
+	default:
+		return
+	}
 	t.markSeen(d)
 	if !t.online() {
 		t.effect(PresenceChanged{LastSeen: t.lastSeen()})
@@ -88,6 +123,9 @@ func (t *turn) detach(m *nodepb.Detach) {
 // pull answers with what follows, up to a page; at the end the device is live.
 func (t *turn) pull(m *nodepb.Pull) {
 	d := t.device(m.GetOrigin().GetDevice())
+	if d != nil && d.next.Conn != 0 && d.next.Session == m.GetOrigin().GetSession() {
+		t.become(d, d.next)
+	}
 	if d == nil || d.att.Session != m.GetOrigin().GetSession() {
 		return
 	}
@@ -191,9 +229,11 @@ func (t *turn) linkDevice(ask *nodepb.Ask, m *nodepb.LinkDevice) {
 func (t *turn) tellDevices() (told map[uint64]struct{}) {
 	told = map[uint64]struct{}{}
 	for _, d := range t.devices {
-		if d.attached() {
-			t.tell(d.att.Conn, &nodepb.Devices{Session: d.att.Session, Epoch: t.lastSeq, Others: t.others(d.number())})
-			told[d.att.Session] = struct{}{}
+		for _, a := range [...]Attachment{d.att, d.next} {
+			if a.Conn != 0 {
+				t.tell(a.Conn, &nodepb.Devices{Session: a.Session, Epoch: t.lastSeq, Others: t.others(d.number())})
+				told[a.Session] = struct{}{}
+			}
 		}
 	}
 	return told
@@ -227,9 +267,11 @@ func (t *turn) unlink(d *device) {
 
 // end the session of a device that is no longer linked, and drop its rows.
 func (t *turn) end(d *device) {
-	if d.attached() {
-		t.tell(d.att.Conn, &nodepb.Kick{Session: d.att.Session, Code: closeUnlinked, Reason: "this device was unlinked"})
-		t.leave(d.att.Session)
+	for _, a := range [...]Attachment{d.att, d.next} {
+		if a.Conn != 0 {
+			t.tell(a.Conn, &nodepb.Kick{Session: a.Session, Code: closeUnlinked, Reason: "this device was unlinked"})
+			t.leave(a.Session)
+		}
 	}
 	t.wake(func(p Attachment) bool { return p.Device == d.number() })
 	for _, kind := range []mailbox.Kind{mailbox.Device, mailbox.Cursor, mailbox.Seen} {

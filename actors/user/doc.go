@@ -35,8 +35,28 @@
 //
 // # A device
 //
-//	linked ─ Attach ─▶ pulling ─ Pull to the end ─▶ live ─ Detach ─▶ linked
+//	linked ─ Attach ─▶ expected ─ Pull ─▶ pulling ─ Pull to the end ─▶ live ─ Detach ─▶ linked
 //
 // A live device is pushed each entry with the seq of the entry before it. The
 // session that misses one pulls again from the last it wrote.
+//
+// A session begins with its first Pull, which its gateway says as soon as it
+// hears of the attachment, and so proves that the connection is still there; the
+// session that the device has stands until then. For an Attach may be late: held
+// up in a link that is cut, or with a node that is paused, it comes when the
+// device has given that connection up and works through another, and the Detach
+// behind it. Did it displace the session that lives, a client would be told not
+// to come back (4102), by nobody. A late one gets no Pull, however late it is; so
+// no clock has to say what is too late, which a pause or a short cut would get
+// wrong. The device has one session nevertheless: entries go to the one that has
+// begun, recipients refuse sends of a lower number than the highest they know, and
+// who links a device or unlinks one reaches both.
+//
+// An Attach that resumes has begun already. It does not give way to one that is
+// expected, though that has a higher number: which of them lives is not known
+// until that one pulls.
+//
+// What is left: both ends of a connection that is dead for its client but not for
+// its gateway, because no end of it came through there. Such a late one would pull.
+// Until limits.AnswerTimeout after its hello, that is: then the gateway ends it.
 package user

@@ -310,7 +310,7 @@ func (t *turn) tick(m Tick) {
 		t.receipts(moved)
 	}
 	for _, d := range t.devices {
-		if d.attached() {
+		if d.online() {
 			t.present(d)
 		}
 	}
@@ -334,7 +334,7 @@ func (s *State) absent(now uint64) *device {
 	}
 	var longest *device
 	for _, d := range s.devices {
-		if !d.attached() && d.seen+s.settings.ttl() <= now && (longest == nil || d.seen < longest.seen) {
+		if !d.online() && d.seen+s.settings.ttl() <= now && (longest == nil || d.seen < longest.seen) {
 			longest = d
 		}
 	}

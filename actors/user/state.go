@@ -64,6 +64,7 @@ type device struct {
 	seen   uint64 // Unix milliseconds
 	owed   uint64 // volatile: acked while the outbox was full, not taken in yet
 	att    Attachment
+	next   Attachment // of a session that was told so, and has still to pull
 }
 
 func newDevice(row *storepb.DeviceRow, seen uint64) *device {
@@ -72,6 +73,9 @@ func newDevice(row *storepb.DeviceRow, seen uint64) *device {
 
 func (d *device) number() uint32 { return d.num }
 func (d *device) attached() bool { return d.att.Conn != 0 }
+
+// online: it has a session, or one that is about to begin.
+func (d *device) online() bool { return d.attached() || d.next.Conn != 0 }
 
 // has is the seq up to which the device said that it has everything.
 func (d *device) has() uint64 { return max(d.cursor, d.owed) }
@@ -185,6 +189,8 @@ func (set Settings) Load(id string, rows Rows, attachments []Attachment) (*State
 		case d == nil:
 		case a.Parked():
 			s.parked = append(s.parked, a)
+		case a.Next:
+			d.next = a
 		default:
 			d.att = a
 		}
@@ -320,9 +326,9 @@ func (s *State) blocked(user string) bool {
 	return ok
 }
 
-// online says whether any device is attached.
+// online says whether any device is.
 func (s *State) online() bool {
-	return slices.ContainsFunc(s.devices, (*device).attached)
+	return slices.ContainsFunc(s.devices, (*device).online)
 }
 
 func (s *State) lastSeen() uint64 {
@@ -369,6 +375,9 @@ func (s *State) Attachments() []Attachment {
 		if d.attached() {
 			a = append(a, d.att)
 		}
+		if d.next.Conn != 0 {
+			a = append(a, d.next)
+		}
 	}
 	return append(a, s.parked...)
 }
@@ -392,7 +401,7 @@ func (s *State) schedule() {
 	}
 	if len(s.devices) > 1 {
 		for _, d := range s.devices {
-			if d.attached() {
+			if d.online() {
 				sooner(d.seen + s.settings.refresh())
 			} else {
 				sooner(d.seen + s.settings.ttl())
@@ -425,6 +434,7 @@ func (s *State) Check() {
 		invariant.Check(i == 0 || s.devices[i-1].number() < d.number(), "user: devices out of order")
 		invariant.Check(d.cursor >= d.start && d.cursor <= s.lastSeq, "user: device %d has cursor %d of %d to %d",
 			d.number(), d.cursor, d.start, s.lastSeq)
+		invariant.Check(!d.att.Next && d.next.Next == (d.next.Conn != 0), "user: device %d has %+v, then %+v", d.number(), d.att, d.next)
 	}
 	for peer, c := range s.convs {
 		var open []uint64

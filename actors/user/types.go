@@ -132,6 +132,8 @@ type Attachment struct {
 	// Live: the session has had everything up to Pushed and is sent entries as
 	// they come. Otherwise it pulls.
 	Live bool
+	// Next: the session has not pulled yet, and the one before it stands.
+	Next bool
 }
 
 // Parked says whether it is a request that waits, rather than a session.

@@ -134,12 +134,7 @@ func (d *device) closed(c *socket, code uint16) {
 	if d.socket != c {
 		return
 	}
-	switch {
-	case code == 4102:
-		// The hello of a connection that it left long ago has arrived at last: see
-		// the package comment.
-		d.world.stats.displaced++
-	case code >= 4100 && code < 4200:
+	if code >= 4100 && code < 4200 { // it is nowhere else: 4102 as well
 		d.world.fault("%s: closed with %d", d.me, code)
 	}
 	d.world.note(0, "%s is closed with %d", d.me, code)

@@ -58,11 +58,6 @@
 //
 // # Known
 //
-// The word with a device's hello may be held up between two nodes while the
-// device gives up, connects elsewhere and works there. When it arrives at last it
-// takes the place of the newer session, which is closed with 4102. Simulated
-// devices connect again and count it (stats.displaced).
-//
 // A read has no answer, and goes down with the leader that it was on its way to.
 // Simulated devices say theirs again in the end.
 //

@@ -171,7 +171,6 @@ func (s *stats) add(o stats) {
 	s.gaps += o.gaps
 	s.transfers += o.transfers
 	s.snapshots += o.snapshots
-	s.displaced += o.displaced
 	s.promotions += o.promotions
 	s.removals += o.removals
 	s.wipes += o.wipes

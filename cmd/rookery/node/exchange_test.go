@@ -289,3 +289,47 @@ func TestCutOff(t *testing.T) {
 		t.Errorf("a session began, closed with %d", c.closed)
 	}
 }
+
+// hangUp: the client gives its connection up.
+func (c *client) hangUp() { c.island.ended = append(c.island.ended, c.conn) }
+
+// What a hello had said waits in a link that is cut, while the device gives up,
+// connects elsewhere and works there. It comes at last: before, or after, the
+// session has attached again to another leader, and the session that lives stays.
+func TestHelloComesLate(t *testing.T) {
+	for _, moved := range []bool{false, true} {
+		t.Run(fmt.Sprint("moved ", moved), func(t *testing.T) {
+			s := threeIslands(t)
+			s.cut[[2]string{"n1", "n2"}] = true
+			bert := s.connect("n1", "bert/1")
+			bert.hangUp()
+			s.calm()
+			s.after(time.Second)
+			bert = s.connect("n3", "bert/1")
+			anna := s.deliver(s.connect("n3", "anna/1"), "n3", "bert", 1, 3)
+			if moved {
+				// The same node leads anew, and hears the word that was held up first.
+				s.depose(2, "n2")
+				s.lead(2, "n2")
+			}
+			delete(s.cut, [2]string{"n1", "n2"})
+			s.after(3 * time.Second)
+			anna = s.deliver(anna, "n3", "bert", 4, 6)
+			s.after(time.Second)
+			if bert.closed != 0 {
+				t.Errorf("closed with %d", bert.closed)
+			}
+			s.inOrder(bert, 1, 6)
+			// A hello that is not late takes one round trip, wherever it is said, and
+			// the device has one session.
+			second := s.connect("n1", "bert/1")
+			if second.got[0].GetWelcome() == nil || bert.closed != 4102 {
+				t.Errorf("got %v; the one before is closed with %d", second.got, bert.closed)
+			}
+			s.deliver(anna, "n3", "bert", 7, 7)
+			if n := len(bert.delivered()); n != 6 {
+				t.Errorf("%d delivered to the session that was displaced", n)
+			}
+		})
+	}
+}
