@@ -202,7 +202,7 @@ func kindOf(in any) (kind wirepb.NotTaken_Kind, tag uint64, told bool) {
 		return wirepb.NotTaken_ATTACH, uint64(m.GetTag()), true
 	case *nodepb.Ask:
 		return wirepb.NotTaken_ASK, m.GetRequest(), true
-	case *nodepb.Ack, *nodepb.Pull, *nodepb.Watch, *nodepb.DevicesSeen:
+	case *nodepb.Ack, *nodepb.Pull, *nodepb.Read, *nodepb.Watch, *nodepb.DevicesSeen:
 		return wirepb.NotTaken_OTHER, 0, true
 	}
 	return wirepb.NotTaken_OTHER, 0, false

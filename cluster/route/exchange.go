@@ -161,7 +161,9 @@ func (x *Exchange) Open(stamp Stamp, shards uint32) {
 
 // Tell a user's actor, wherever it is. An error says that the message was
 // definitely not taken. What goes to another node may come back as not taken:
-// then the session or request is answered as if its actor had refused.
+// then the session or request is answered as if its actor had refused. What
+// ends something at the actor goes to one that is doubted as well: should it
+// lead on, nobody would tell it again.
 func (x *Exchange) Tell(user string, in any) error {
 	shard := x.cfg.ShardOf(user)
 	if term, leads := x.cfg.Owners.Leads(shard); leads {
@@ -172,7 +174,7 @@ func (x *Exchange) Tell(user string, in any) error {
 		return x.cfg.Owners.Tell(shard, user, in)
 	}
 	to, _, ok := x.directory.Leader(shard, x.cfg.Now())
-	if !ok || to == x.self {
+	if to == 0 || to == x.self || !ok && !essential(in) {
 		return ErrNoLeader
 	}
 	w, ok := word(user, in)

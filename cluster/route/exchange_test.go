@@ -119,7 +119,7 @@ func TestEndsAreOwed(t *testing.T) {
 		}
 	}
 	x.Flush()
-	if len(s.given) != 3 || len(s.lost) != 4 { // a send, an attachment, a request; ack, pull, watch, devices
+	if len(s.given) != 3 || len(s.lost) != 5 { // a send, an attachment, a request; ack, pull, read, watch, devices
 		t.Errorf("given %v, lost %v", s.given, s.lost)
 	}
 	x.Flush()
@@ -150,6 +150,14 @@ func TestHint(t *testing.T) {
 	s.now = s.now.Add(Doubt)
 	if err := x.Tell("bob", &nodepb.Ack{}); err == nil {
 		t.Error("told a leader that nobody has confirmed")
+	}
+	// The end of something is: should it lead on, it would never hear of it.
+	if err := x.Tell("bob", &nodepb.Detach{Origin: &nodepb.Origin{Conn: no.GetConn()}}); err != nil {
+		t.Error(err)
+	}
+	x.directory.Resign(4, 3, 6)
+	if err := x.Tell("bob", &nodepb.Detach{Origin: &nodepb.Origin{Conn: no.GetConn()}}); err == nil {
+		t.Error("told nobody")
 	}
 }
 
@@ -191,7 +199,7 @@ func TestReturned(t *testing.T) {
 	}
 	x.Flush()
 	x.Returned(Words, "2", s.sent[Words])
-	if len(s.cut) != 2 || len(s.lost) != 5 || len(s.given) != 0 || len(x.to(2).owed) != 3 {
+	if len(s.cut) != 2 || len(s.lost) != 6 || len(s.given) != 0 || len(x.to(2).owed) != 3 {
 		t.Errorf("cut %v, lost %v, given %v, owed %v", s.cut, s.lost, s.given, x.to(2).owed)
 	}
 }

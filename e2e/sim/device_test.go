@@ -35,7 +35,6 @@ type device struct {
 	heard   micros // when it last heard anything
 	waits   micros // since when it has waited for an answer; 0: it does not
 	ticks   bool   // act is under way by time
-	reread  micros // when it says again what it has read
 	fresh   bool   // this connection began when all was healed
 
 	stored, acked   uint64
@@ -274,10 +273,8 @@ func (d *device) act() {
 		d.say(&clientpb.ClientFrame{Body: &clientpb.ClientFrame_Ack{Ack: &clientpb.Ack{Seq: d.acked}}})
 	}
 	tops, final := d.tops, d.settling && d.drained
-	if final { // a read has no answer, and may have been lost with a node, or a leader
-		if tops = d.ever; w.now > d.reread {
-			d.reread, d.read_ = w.now+5*second, map[string]uint64{}
-		}
+	if final { // a read has no answer, and may have been lost with a connection
+		tops = d.ever
 	}
 	for _, peer := range slices.Sorted(maps.Keys(tops)) {
 		if d.read_[peer] < tops[peer] && (final || w.chance(8)) {

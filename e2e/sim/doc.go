@@ -56,11 +56,6 @@
 // seeds: earlycommit, skipsync and anyterm 1, keepstate and lostrow 2, ignoregap
 // and sameid 6. leaseread is TestStaleLeaders', seed 12.
 //
-// # Known
-//
-// A read has no answer, and goes down with the leader that it was on its way to.
-// Simulated devices say theirs again in the end.
-//
 // # What is not covered
 //
 // Group 0 and its map, for which the world says what is intended; peer links, whose place an in-memory link with the same promises takes;

@@ -47,6 +47,7 @@ const (
 	InFlightPerConversation = 64
 	InFlight                = 256
 	Chains                  = 4096 // conversations in which a session has a send open, or owes one
+	ReadsKept               = 64   // conversations of a session with a read that is kept, see ReadsKeptFor
 	IdempotencyWindow       = 64   // results kept per sending device and conversation
 )
 
@@ -121,9 +122,10 @@ const (
 	HandshakeTimeout = 10 * time.Second
 	HelloTimeout     = 10 * time.Second
 	AnswerTimeout    = 5 * time.Second
-	TurnedAwayMin    = time.Second     // from a refused hello to the end of its connection
-	TurnedAwayMax    = 5 * time.Second // below HelloTimeout
-	FruitlessWait    = time.Second     // for which one is held back
+	ReadsKeptFor     = 10 * time.Second // by a session, to say them again elsewhere; as long as it lives without a leader
+	TurnedAwayMin    = time.Second      // from a refused hello to the end of its connection
+	TurnedAwayMax    = 5 * time.Second  // below HelloTimeout
+	FruitlessWait    = time.Second      // for which one is held back
 	HeartbeatMin     = 10 * time.Second
 	HeartbeatDefault = 30 * time.Second
 	HeartbeatMax     = 10 * time.Minute

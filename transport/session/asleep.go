@@ -178,6 +178,9 @@ func (g *Gateway) lull() {
 			g.drowsy = 0
 		}
 		s := g.awake[g.drowsy]
+		if g.sweeps-s.touched >= drowsy {
+			g.forgetReads(s)
+		}
 		if g.sweeps-s.touched < drowsy || !s.quiet() {
 			g.drowsy++
 			continue
@@ -228,5 +231,5 @@ func (s *session) quiet() bool {
 
 // empty says whether nothing is lost with the activity.
 func (a *activity) empty() bool {
-	return len(a.pending) == 0 && len(a.chains) == 0 && len(a.watched) == 0 && len(a.held) == 0 && a.barrier == barrier{}
+	return len(a.pending) == 0 && len(a.chains) == 0 && len(a.watched) == 0 && len(a.held) == 0 && a.barrier == barrier{} && a.reads.empty()
 }

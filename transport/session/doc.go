@@ -9,7 +9,7 @@
 //	                       pulling ◀── gap, lag ── live ◀───┘ end of pages
 //
 // An attached and live session that nothing happens to sleeps after 2 s, as a
-// record without pointers. Closed ends any of them. What is written to a
+// record without pointers; one that said a read a while later, see reads. Closed ends any of them. What is written to a
 // connection in one round of the loop goes out as one WebSocket message.
 //
 // # Sends

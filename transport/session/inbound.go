@@ -183,7 +183,9 @@ func (g *Gateway) read(s *session, ref uint32, m *clientpb.Read) {
 		g.fault(s, ref, "", f)
 		return
 	}
-	g.tell(s.user, &nodepb.Read{Origin: s.origin(), Ref: ref, Peer: peer, Order: m.GetOrder(), Written: s.written})
+	said := &nodepb.Read{Origin: s.origin(), Ref: ref, Peer: peer, Order: m.GetOrder(), Written: s.written}
+	g.keepRead(s, said)
+	g.tellRead(s, said)
 }
 
 func (g *Gateway) typing(s *session, ref uint32, m *clientpb.Typing) {

@@ -85,9 +85,8 @@ func (g *Gateway) Lost(conn uint64, user string) {
 	g.look()
 	if s.user == user {
 		g.loosen(s)
-		return
 	}
-	if s.busy == nil {
+	if s.busy == nil || s.state == closing {
 		return
 	}
 	if _, ok := s.busy.watched[user]; ok {
@@ -282,6 +281,9 @@ func (g *Gateway) sent(s *session, m *nodepb.Sent) {
 
 func (g *Gateway) refused(s *session, m *nodepb.Refused) {
 	if m.GetTag() == 0 {
+		if s.busy != nil && s.busy.reads != nil {
+			s.busy.reads.refused(m.GetRef())
+		}
 		g.fault(s, m.GetRef(), "", m.GetFault())
 		return
 	}
@@ -349,7 +351,11 @@ func (g *Gateway) confirm(s *session) {
 	b := s.busy.barrier
 	if b.open == 0 && b.epoch != 0 {
 		s.busy.barrier = barrier{}
-		g.tell(s.user, &nodepb.DevicesSeen{Origin: s.origin(), Epoch: b.epoch})
+		// Where it is not taken, whoever links a device waits for it.
+		if g.users.Tell(s.user, &nodepb.DevicesSeen{Origin: s.origin(), Epoch: b.epoch}) != nil {
+			g.metrics.Untaken.Inc()
+			g.loosen(s)
+		}
 	}
 }
 

@@ -233,6 +233,7 @@ func (g *Gateway) resumed(s *session, m *nodepb.Attached) {
 	}
 	g.devices(s, &nodepb.Devices{Session: s.number, Epoch: m.GetEpoch(), Others: m.GetOthers()})
 	g.pull(s)
+	g.readAgain(s)
 }
 
 // pass over the next of the sleeping sessions.

@@ -141,6 +141,7 @@ type activity struct {
 	// barrier: Devices of this epoch is confirmed once open, the sends stamped
 	// before it, are decided.
 	barrier barrier
+	reads   *reads // lately
 	*allowance
 }
 

@@ -333,3 +333,30 @@ func TestHelloComesLate(t *testing.T) {
 		})
 	}
 }
+
+// The owner dies with a read that it has not taken in, or that was on its way.
+// The reader's connection lives on, and the sender learns of it nevertheless.
+func TestReadOutlivesOwner(t *testing.T) {
+	for rounds := range 4 {
+		t.Run(fmt.Sprint(rounds), func(t *testing.T) {
+			s := threeIslands(t)
+			bert := s.connect("n1", "bert/1")
+			anna := s.deliver(s.connect("n3", "anna/1"), "n3", "bert", 1, 3)
+			bert.say(`{"read":{"conversation":{"user":"anna"},"order":"3"}}`)
+			for range rounds {
+				s.round()
+			}
+			s.crash("n2")
+			s.after(time.Second)
+			s.lead(2, "n3")
+			s.after(3 * time.Second)
+			var read uint64
+			for _, f := range anna.got {
+				read = max(read, f.GetReceipt().GetReadUpTo())
+			}
+			if read != 3 || bert.closed != 0 {
+				t.Errorf("read up to %d; bert's session ended with %d", read, bert.closed)
+			}
+		})
+	}
+}
