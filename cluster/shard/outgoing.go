@@ -148,12 +148,15 @@ func (s *Set) taken(node string, p *shardpb.Parcel, t *shardpb.Taken) {
 }
 
 // reached tells Raft up to where the replica has what was committed: it would not
-// find out, for it asks about entries only that the log still has.
+// find out, for it asks about entries only that the log still has. The replica may
+// know of a later term, and have applied in it what this one has not: it counts for
+// no more than is committed here, or a leader that is none any more would commit
+// what nobody else has.
 func (s *Set) reached(o *outgoing, index uint64) {
 	g := o.group
 	s.end(o)
-	last, err := s.config.Log.Storage(g.id).LastIndex()
-	if err != nil || g.role == Follower || g.term != o.term || index > last || index == 0 {
+	index = min(index, g.applied)
+	if g.role == Follower || g.term != o.term || index == 0 {
 		return
 	}
 	kind := raftpb.MsgAppResp

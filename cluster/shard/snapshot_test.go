@@ -108,6 +108,33 @@ func TestTailThatWasNeverCommitted(t *testing.T) {
 	n.want("a", "b", "c")
 }
 
+// A leader that is none any more offers a snapshot to a replica that has followed
+// the next one further than this one's log goes: what that has applied says
+// nothing about what is proposed here.
+func TestAnswerOfALaterTerm(t *testing.T) {
+	n := newTroupe(t, "a", "b", "c")
+	n.write("a=1")
+	n.grow("b")
+	n.grow("c")
+	n.cut["c"] = true
+	n.write("a=2")
+	n.checkpoint("a")
+	a := n.nodes["a"]
+	n.until("a snapshot is offered", func() bool { return len(a.set.outgoing) > 0 })
+	n.cut["b"] = true
+	g, told := n.at("a"), len(a.told)
+	must(g.Propose(9, []byte("lost=1")))
+	n.settle()
+	o := a.set.outgoing[0]
+	must(a.set.Take("c", mustMarshal(&shardpb.Parcel{Group: 1, Replica: o.replica, Transfer: o.number, Body: &shardpb.Parcel_Answer{
+		Answer: &shardpb.Answer{Verdict: shardpb.Verdict_VERDICT_NEEDS_NOTHING, Index: g.applied + 1},
+	}})))
+	n.settle()
+	if len(a.told) != told {
+		t.Error("committed, by two of three who do not have it")
+	}
+}
+
 // Whenever a crash comes while a snapshot is received, the node has what it had
 // or what it was sent, gets there in the end, and leaves nothing behind.
 func TestCrashWhileReceiving(t *testing.T) {
