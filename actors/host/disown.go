@@ -11,6 +11,13 @@ import (
 type disowning struct {
 	ended func(conn uint64) bool // nil: no pass
 	next  uint32                 // row
+	last  uint64                 // batch that may still have something for them, once the pass has ended
+}
+
+// Disowned says whether the passes so far are over, and what was said before to
+// connections that have ended is out, or lost.
+func (s *Shard) Disowned() bool {
+	return !s.Leading() || s.disowning.ended == nil && s.settled >= s.disowning.last && len(s.failing) == 0
 }
 
 // Disown has the shard forget what connections have with its actors of which
@@ -23,7 +30,7 @@ func (s *Shard) Disown(ended func(conn uint64) bool) {
 	for of := range s.presence.watchers {
 		s.presence.drop(of, func(w watcher) bool { return ended(w.conn) })
 	}
-	s.disowning = disowning{ended, 1}
+	s.disowning = disowning{ended: ended, next: 1}
 }
 
 // disown some more.
@@ -34,7 +41,13 @@ func (s *Shard) disown() {
 			return
 		}
 		if d.next > s.rows.list.Last() {
-			*d = disowning{}
+			*d = disowning{last: s.settled}
+			if s.flight != nil {
+				d.last = s.flight.token
+			}
+			if !s.open.empty() {
+				d.last = s.open.token
+			}
 			return
 		}
 		n := d.next

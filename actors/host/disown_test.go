@@ -23,7 +23,17 @@ func TestDisown(t *testing.T) {
 		w.trace.Reset()
 		s := w.shards[2]
 		s.Disown(func(conn uint64) bool { return conn == 5 || conn == 6 })
+		if s.Disowned() {
+			t.Error("before it has begun")
+		}
+		s.disown()
+		if s.Disowned() {
+			t.Error("before it is committed")
+		}
 		w.after(time.Second)
+		if !s.Disowned() {
+			t.Error("not at its end")
+		}
 		w.expect("-- shard 2: committed *storepb.Mutation_Row\n7 < presence of bob2: online false")
 		w.after(2 * time.Minute)
 		if s.rows.usedAtt != 1 || len(s.presence.watchers["bob2"]) != 1 {

@@ -68,6 +68,7 @@
 // Its incarnation is higher, and said in every body. The ids of its connections
 // say which life they are of, so that none is given twice; an owner forgets those
 // of the life before in its own time, and until then drops what its actors say to
-// them. A body for, or of, a life that has ended is dropped as a whole. Lives
-// are told apart modulo [Lives]: a node would have to start so often unheard.
+// them. A body for, or of, a life that has ended is dropped as a whole. A body says
+// the life in full, an id modulo [Lives]: until an owner has forgotten a life, it
+// takes no word of a later one whose ids look the same, and says nothing to them.
 package route

@@ -60,6 +60,8 @@ type Owners interface {
 	// Disown has the shards forget, in their own time, what connections have with
 	// them that have ended.
 	Disown(ended func(conn Conn) bool)
+	// Disowned says whether they have, and nothing for such a connection is to come.
+	Disowned() bool
 }
 
 // Gateway is where the connections of this node are.
@@ -112,7 +114,8 @@ type Exchange struct {
 	directory *Directory
 	out       map[uint16]*outgoing
 	order     []*outgoing
-	left      map[uint32]bool // shards whose sessions are to hear Moved
+	former    map[uint16]uint64 // lives of nodes, a bit each as ids have them, of which something may be left here
+	left      map[uint32]bool   // shards whose sessions are to hear Moved
 	unsure    []doubt
 	beat      uint64
 	beacon    time.Time // the last one sent
@@ -148,7 +151,7 @@ func New(cfg Config) *Exchange {
 	}
 	return &Exchange{
 		cfg: cfg, self: cfg.Stamp.Node(), directory: NewDirectory(cfg.Shards, cfg.Now()),
-		out: map[uint16]*outgoing{}, left: map[uint32]bool{},
+		out: map[uint16]*outgoing{}, former: map[uint16]uint64{}, left: map[uint32]bool{},
 	}
 }
 
@@ -268,7 +271,7 @@ func (x *Exchange) Left(shard uint32) {
 func (x *Exchange) deliver(shard uint32, conn Conn) {
 	term, _ := x.cfg.Owners.Leads(shard)
 	number := Node(conn)
-	if life := x.directory.Incarnation(number); number == x.self || life == 0 || !sameLife(conn, life) {
+	if life := x.directory.Incarnation(number); number == x.self || life == 0 || !sameLife(conn, life) || x.mistakable(number) {
 		x.cfg.Metrics.drop(dropEnded)
 		x.delivery.Body = nil
 		return

@@ -254,3 +254,52 @@ func TestGone(t *testing.T) {
 		t.Error("every shard is led again")
 	}
 }
+
+// An id of a life is that of the life before, or of the 64th before, by its
+// looks: what an actor still has for the one never comes to the other, which is
+// refused until the first is forgotten.
+func TestLivesThatLookAlike(t *testing.T) {
+	for _, after := range []uint64{1, Lives - 1, Lives, Lives + 1, 3 * Lives} {
+		s, x := newStand()
+		x.cfg.ShardOf = func(string) uint32 { return 1 }
+		was, is := NewStamp(2, 7).Connection(9), NewStamp(2, 7+after).Connection(9)
+		hear := func(life uint64, conn Conn) int {
+			body := appendNumber(nil, incarnationField, life)
+			body, err := appendMessage(body, wordsField, &wirepb.Word{User: "bob", Body: &wirepb.Word_Send{
+				Send: &nodepb.Send{Origin: &nodepb.Origin{Conn: conn, User: "alice"}, Tag: 1},
+			}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			before := len(s.told)
+			x.Hear(Words, "2", body)
+			return len(s.told) - before
+		}
+		deliver := func(conn Conn) int {
+			x.Flush()
+			clear(s.sent)
+			x.Deliver(1, conn, &nodepb.Sent{Tag: 1})
+			x.Flush()
+			return len(s.sent[Deliveries])
+		}
+		if hear(7, was) != 1 || deliver(was) != 1 {
+			t.Fatal("the first life is not heard")
+		}
+		s.holds = true
+		alike := after%Lives == 0
+		if n := hear(7+after, is); (n == 0) != alike {
+			t.Errorf("life %d: %d words are taken while the first is not forgotten", 7+after, n)
+		}
+		if !x.ended(was) || x.ended(is) != alike {
+			t.Errorf("life %d: ended %v, %v", 7+after, x.ended(was), x.ended(is))
+		}
+		if deliver(was) != 0 {
+			t.Errorf("life %d is given what is for life 7", 7+after)
+		}
+		s.holds = false
+		x.Tick()
+		if hear(7+after, is) != 1 || deliver(is) != 1 || x.ended(is) {
+			t.Errorf("life %d is not heard", 7+after)
+		}
+	}
+}

@@ -25,6 +25,7 @@ type stand struct {
 	moved  int
 	letter int
 	deaf   bool
+	holds  bool // something of a life that has ended
 	unsure func(user string) bool
 }
 
@@ -60,6 +61,7 @@ func (s *stand) Tell(_ uint32, _ string, in any) error {
 }
 func (s *stand) Take(*wirepb.Letter)    { s.letter++ }
 func (s *stand) Disown(func(Conn) bool) {}
+func (s *stand) Disowned() bool         { return !s.holds }
 
 func (s *stand) Moved(func(string) bool)                     { s.moved++ }
 func (s *stand) Unsure(lived func(string) bool, _ time.Time) { s.unsure = lived }

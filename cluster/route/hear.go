@@ -38,16 +38,18 @@ func (x *Exchange) Hear(k Kind, from string, body []byte) {
 
 // lives takes in which life of a node speaks; false where it has ended.
 func (x *Exchange) lives(number uint16, incarnation uint64) bool {
-	return x.heard(number, x.directory.Live(number, incarnation))
+	was := x.directory.Incarnation(number)
+	return x.heard(number, was, x.directory.Live(number, incarnation))
 }
 
-// heard of a node: what its life before had with actors here is forgotten.
-func (x *Exchange) heard(number uint16, news News) bool {
+// heard of a node: what its life before, was, had with actors here is forgotten.
+func (x *Exchange) heard(number uint16, was uint64, news News) bool {
 	switch news {
 	case Stale:
 		x.cfg.Metrics.drop(dropStale)
 		return false
 	case NewLife:
+		x.former[number] |= 1 << (was & lifeMask)
 		x.renew(number)
 		x.cfg.Owners.Disown(x.ended)
 	}
@@ -78,7 +80,20 @@ func (x *Exchange) ended(c Conn) bool {
 		return true
 	}
 	life := x.directory.Incarnation(number)
-	return life != 0 && !sameLife(c, life)
+	return life != 0 && (!sameLife(c, life) || x.mistakable(number))
+}
+
+// mistakable says whether ids of the life that a node is in cannot be told from
+// those of one before, of which something here is not forgotten yet.
+func (x *Exchange) mistakable(number uint16) bool {
+	return x.former[number]>>(x.directory.Incarnation(number)&lifeMask)&1 != 0
+}
+
+// forgotten is what all lives that have ended had with actors here.
+func (x *Exchange) forgotten() {
+	if len(x.former) > 0 && x.cfg.Owners.Disowned() {
+		clear(x.former)
+	}
 }
 
 func (x *Exchange) hearWords(from uint16, body []byte) error {
@@ -106,7 +121,7 @@ func (x *Exchange) hearWords(from uint16, body []byte) error {
 // take a word of another node, or say that it was not taken.
 func (x *Exchange) take(from uint16, user string, in any, conn Conn) {
 	shard := x.cfg.ShardOf(user)
-	if _, leads := x.cfg.Owners.Leads(shard); leads && x.cfg.Owners.Tell(shard, user, in) == nil {
+	if _, leads := x.cfg.Owners.Leads(shard); leads && !x.mistakable(from) && x.cfg.Owners.Tell(shard, user, in) == nil {
 		return
 	}
 	kind, tag, told := kindOf(in)
@@ -222,8 +237,9 @@ func (x *Exchange) hearBeacon(from uint16, body []byte) error {
 	for i, shard := range m.GetShards() {
 		s.Leads = append(s.Leads, Lead{shard, m.GetTerms()[i]})
 	}
+	was := x.directory.Incarnation(from)
 	if news := x.directory.Hear(s, x.cfg.Now()); news != Stale {
-		x.heard(from, news)
+		x.heard(from, was, news)
 	}
 	return nil
 }
@@ -283,6 +299,7 @@ func (x *Exchange) Tick() {
 			x.directory.Confirm(shard, node, term, now)
 		}
 	}
+	x.forgotten()
 	news := x.directory.Moved()
 	x.settle()
 	if parted := x.directory.Parted(now); len(parted) > 0 {

@@ -142,6 +142,15 @@ func (o owners) Disown(ended func(conn route.Conn) bool) {
 	}
 }
 
+func (o owners) Disowned() bool {
+	for _, s := range o.shards {
+		if !s.Disowned() {
+			return false
+		}
+	}
+	return true
+}
+
 // outlet is where the actors of a shard say something.
 type outlet struct {
 	exchange *route.Exchange
