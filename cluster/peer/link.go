@@ -23,6 +23,7 @@ type link struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	wake   chan struct{} // there is something to write, or another address
+	there  chan struct{} // the node has called here
 
 	mu      sync.Mutex
 	sender  sender
@@ -33,7 +34,7 @@ type link struct {
 
 func newLink(l *Links, node, address string) *link {
 	k := &link{
-		links: l, node: node, address: address, wake: make(chan struct{}, 1),
+		links: l, node: node, address: address, wake: make(chan struct{}, 1), there: make(chan struct{}, 1),
 		sender: sender{limits: l.cfg.Limits, series: l.series.Add(1)},
 	}
 	k.ctx, k.cancel = context.WithCancel(l.ctx)
@@ -61,6 +62,14 @@ func (k *link) sendLoose(body []byte) bool {
 		k.nudge()
 	}
 	return taken
+}
+
+// called says that the node is there: it need not be waited for.
+func (k *link) called() {
+	select {
+	case k.there <- struct{}{}:
+	default:
+	}
 }
 
 func (k *link) nudge() {
@@ -106,6 +115,8 @@ func (k *link) run() {
 		case <-k.ctx.Done():
 			return
 		case <-time.After(pause/2 + rand.N(pause/2+1)):
+		case <-k.there:
+			pause = cfg.RetryMin
 		}
 		pause = min(2*pause, cfg.RetryMax)
 	}

@@ -538,3 +538,15 @@ func TestSpeakerIsNotGone(t *testing.T) {
 		t.Errorf("%s is called gone", node)
 	}
 }
+
+// Whoever calls is called back at once, however long the pause would be.
+func TestCallerIsCalledBack(t *testing.T) {
+	long := func(c *Config) { c.RetryMin, c.RetryMax = time.Hour, time.Hour }
+	a, b := start(t, "a", 1, long), start(t, "b", 1, nil)
+	a.SetPeers(map[string]string{"b": b.address}) // which does not know it yet, and refuses
+	if err := a.Send("b", body(1)); err != nil {
+		t.Fatal(err)
+	}
+	b.SetPeers(map[string]string{"a": a.address})
+	b.until(func() bool { return len(b.got) == 1 })
+}

@@ -109,6 +109,9 @@ func (l *Links) hear(stream grpc.ServerStream) error {
 	if err != nil {
 		return status.Error(codes.FailedPrecondition, err.Error())
 	}
+	if k := l.to(greeting.GetFrom()); k != nil {
+		k.called()
+	}
 	l.cfg.Metrics.In.Inc()
 	defer l.cfg.Metrics.In.Dec()
 	down := newDownstream(stream, received)

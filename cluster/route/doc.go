@@ -29,7 +29,7 @@
 // order there, as on one node.
 //
 // A word may have been taken: the owner's life has ended, the link lost it, or
-// its shard is led elsewhere and no answer came within a second of that. Then its
+// its shard is led elsewhere and no answer came within half a second of that. Then its
 // connection is closed, or its request answered, as of unknown outcome. Nothing
 // is ever said twice on behalf of a client.
 //

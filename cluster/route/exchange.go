@@ -130,8 +130,9 @@ type doubt struct {
 	at, due time.Time
 }
 
-// grace for answers that are on their way.
-const grace = time.Second
+// grace for answers that are on their way: those of a leader that steps down in
+// peace, which take no longer than its links. To end it early costs a connection.
+const grace = 500 * time.Millisecond
 
 // outgoing is what waits to be sent to one node.
 type outgoing struct {

@@ -58,6 +58,7 @@ func (s *Set) Forsake(node string) {
 		return
 	}
 	for _, g := range s.order {
+		g.keep(node)
 		if g.leader == raft.None || g.leader == g.Replica() || g.LeaderNode() != node {
 			continue
 		}
@@ -66,6 +67,18 @@ func (s *Set) Forsake(node string) {
 			continue
 		}
 		g.turn.silent, g.turn.tries = retryTicks-1, 1
+		g.touch()
+	}
+}
+
+// keep leadership that is being handed over to that node: it takes nothing for as
+// long as that lasts.
+func (g *Group) keep(node string) {
+	if g.role != Leading {
+		return
+	}
+	if at, _ := g.nodeOf(g.node.BasicStatus().LeadTransferee); at == node {
+		g.node.TransferLeader(g.Replica()) // which ends the other
 		g.touch()
 	}
 }

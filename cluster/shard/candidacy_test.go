@@ -184,6 +184,26 @@ func TestHeartbeatAfterEvidence(t *testing.T) {
 	}
 }
 
+// Leadership is not handed over to a process that is gone: proposals would be
+// refused for an election timeout.
+func TestTransferToForsaken(t *testing.T) {
+	n := newTrio(t)
+	one := n.elect(1)
+	n.cut[2] = true
+	if err := one.g.Transfer(2); err != nil {
+		t.Fatal(err)
+	}
+	n.settle()
+	one.set.Forsake(nodeName(3))
+	if !one.g.Changing() {
+		t.Error("that was about another")
+	}
+	one.set.Forsake(nodeName(2))
+	n.propose(one, 7, "a=1")
+	n.settle()
+	n.want(1, n.trace.take(), "apply a=1", "committed 7")
+}
+
 // Even where both were wrong there is a leader again, at most one election later.
 func TestWrongEvidence(t *testing.T) {
 	n := newTrio(t)
