@@ -57,6 +57,7 @@ func (s *Set) Forsake(node string) {
 	if s.err != nil {
 		return
 	}
+	s.forsaken[node] = true
 	for _, g := range s.order {
 		g.keep(node)
 		if g.leader == raft.None || g.leader == g.Replica() || g.LeaderNode() != node {

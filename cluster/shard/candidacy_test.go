@@ -194,14 +194,30 @@ func TestTransferToForsaken(t *testing.T) {
 		t.Fatal(err)
 	}
 	n.settle()
-	one.set.Forsake(nodeName(3))
+	one.set.Forsake("node-9")
 	if !one.g.Changing() {
 		t.Error("that was about another")
 	}
 	one.set.Forsake(nodeName(2))
+	for _, p := range one.g.Status().Members {
+		if p.Active != (p.Replica != 2) {
+			t.Errorf("member %+v", p)
+		}
+	}
 	n.propose(one, 7, "a=1")
 	n.settle()
 	n.want(1, n.trace.take(), "apply a=1", "committed 7")
+
+	// It is back as soon as it says something.
+	answer := &raftpb.Message{Type: raftpb.MsgHeartbeatResp.Enum(), From: new(uint64(2)), To: new(uint64(1)), Term: new(one.g.Term())}
+	if err := one.set.Step(nodeName(2), 1, answer); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range one.g.Status().Members {
+		if !p.Active {
+			t.Errorf("member %+v", p)
+		}
+	}
 }
 
 // Even where both were wrong there is a leader again, at most one election later.

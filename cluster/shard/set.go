@@ -21,19 +21,21 @@ type Set struct {
 	ctx    context.Context
 
 	// owned by the loop
-	order   []*Group // by id
-	groups  map[uint32]*Group
-	buried  map[uint32]holding // groups of which this node had a replica
-	err     error
-	closed  bool
-	dirty   []*Group // may have a Ready
-	intake  []*Group // have proposals or reads for the next round
-	batch   []ready
-	updates []Update
-	average time.Duration // of recent syncs
-	out     bool          // a sync is out with the committer, for the batch
-	syncs   uint64        // number of the last one
-	timer   *time.Timer   // of the wait for one
+	order  []*Group // by id
+	groups map[uint32]*Group
+	buried map[uint32]holding // groups of which this node had a replica
+
+	forsaken map[string]bool // nodes that are gone, and have said nothing since
+	err      error
+	closed   bool
+	dirty    []*Group // may have a Ready
+	intake   []*Group // have proposals or reads for the next round
+	batch    []ready
+	updates  []Update
+	average  time.Duration // of recent syncs
+	out      bool          // a sync is out with the committer, for the batch
+	syncs    uint64        // number of the last one
+	timer    *time.Timer   // of the wait for one
 
 	spare, spareIntake []*Group // the slices that dirty and intake change places with
 
@@ -82,6 +84,7 @@ func New(config Config) (*Set, error) {
 		config:   config.withDefaults(),
 		groups:   map[uint32]*Group{},
 		buried:   map[uint32]holding{},
+		forsaken: map[string]bool{},
 		versions: map[uint32]uint32{},
 		requests: make(chan uint64, 1),
 		synced:   make(chan syncResult, 1),

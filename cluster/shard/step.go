@@ -11,6 +11,9 @@ import (
 // twice, so a late message to a replica that is gone finds nobody.
 func (s *Set) Step(node string, group uint32, m *raftpb.Message) error {
 	g := s.groups[group]
+	if len(s.forsaken) > 0 {
+		delete(s.forsaken, node)
+	}
 	switch {
 	case s.err != nil:
 		return fmt.Errorf("%w: %w", ErrBroken, s.err)
