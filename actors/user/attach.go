@@ -196,6 +196,13 @@ func (t *turn) finish(l link) bool {
 // with the oldest kept where it is the first. The answer waits until every
 // session of the user stamps its sends with the new device, so that nothing
 // accepted after the answer lacks a copy for it.
+//
+// With one exception: sessions that have not attached again since the shard
+// changed its leader are not known, and not waited for. One that has no news of
+// the change goes on stamping its sends as before, for 10 s at most
+// (route.Parting), and each is accepted within limits.AnswerTimeout or not at all.
+// Where the user had but the one device, such a send asks for no copy, and the
+// new device does not get it. With another device a copy is made, for all.
 func (t *turn) linkDevice(ask *nodepb.Ask, m *nodepb.LinkDevice) {
 	switch {
 	case !t.exists() || t.account.GetPassword() != m.GetPassword():
