@@ -209,6 +209,15 @@ func (d *Directory) Term(shard uint32) uint64 {
 	return d.shards[shard].term
 }
 
+// Last is the node that leads a shard as far as is known, however long ago it was
+// confirmed; 0 where nobody does.
+func (d *Directory) Last(shard uint32) uint16 {
+	if !d.has(shard) {
+		return 0
+	}
+	return d.shards[shard].node
+}
+
 // Leader of a shard, whom to tell now; false where nobody is known to lead, or
 // was not confirmed for Doubt.
 func (d *Directory) Leader(shard uint32, now time.Time) (node uint16, term uint64, ok bool) {

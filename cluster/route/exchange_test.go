@@ -2,6 +2,7 @@ package route
 
 import (
 	"testing"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -301,5 +302,23 @@ func TestLivesThatLookAlike(t *testing.T) {
 		if hear(7+after, is) != 1 || deliver(is) != 1 || x.ended(is) {
 			t.Errorf("life %d is not heard", 7+after)
 		}
+	}
+}
+
+// What a leader could not say is asked for again also where the link was full
+// because it was cut, for so long that the leader is in doubt.
+func TestTornByLeaderInDoubt(t *testing.T) {
+	for name, later := range map[string]time.Duration{"confirmed": 0, "in doubt": Doubt} {
+		t.Run(name, func(t *testing.T) {
+			s, x := newStand()
+			x.directory.Hear(Sign{Node: 2, Incarnation: 7, Beat: 1, Leads: []Lead{{4, 5}}}, s.now)
+			x.settle()
+			s.moved, s.now = 0, s.now.Add(later)
+			x.torn(2)
+			x.settle()
+			if s.moved == 0 {
+				t.Error("no session heard of it")
+			}
+		})
 	}
 }

@@ -58,6 +58,9 @@ func (s *Set) judge(node string, p *shardpb.Parcel, o *shardpb.Offer) (shardpb.V
 		case g.applied+1 >= o.GetFirst() || g.applied >= o.GetIndex():
 			return shardpb.Verdict_VERDICT_NEEDS_NOTHING, g.applied
 		case g.has(o.GetFirst()-1, o.GetBeforeTerm()):
+			if s.out { // it may not be durable yet, and the answer counts as if it were
+				return busy, 0
+			}
 			return shardpb.Verdict_VERDICT_NEEDS_NOTHING, o.GetFirst() - 1
 		case o.GetTerm() < g.term || g.role != Follower:
 			return busy, 0

@@ -27,6 +27,9 @@ const (
 	// loopbackRejoin is how often those that are not there are called on one
 	// machine, where nodes are started together.
 	loopbackRejoin = time.Second
+	// lingerMost is how long a node that was removed waits for others to take over
+	// what it holds. Where they cannot, whoever forced it out wanted it so.
+	lingerMost = 10 * time.Minute
 )
 
 var (
@@ -64,6 +67,8 @@ type cluster struct {
 	called    map[string]string // who is linked to, and where
 	reports   func() *controlpb.Report
 	pulse     time.Time
+	removed   time.Time  // from the cluster; zero while it is not
+	holds     func() int // how many groups there are replicas of here
 
 	// Atomic.
 	current atomic.Pointer[control.View]
@@ -79,7 +84,7 @@ func (n *Node) openCluster() error {
 	c := &cluster{
 		place: n.cfg.Place, node: n.dir.Node(), life: n.dir.Incarnation(), dir: n.dir, office: n.office, log: n.cfg.Log.With("part", "cluster"),
 		wake: func() { n.conns.Post(func() {}) }, fail: n.fail, run: n.running.Go, start: time.Now(), kept: make(chan *control.View, 1),
-		metrics: peer.NewMetrics(n.registry), lead: func() string { return "" }, reports: func() *controlpb.Report { return &controlpb.Report{} },
+		metrics: peer.NewMetrics(n.registry), lead: func() string { return "" }, holds: func() int { return 0 }, reports: func() *controlpb.Report { return &controlpb.Report{} },
 	}
 	n.cluster = c
 	c.council = &council{
@@ -213,6 +218,10 @@ func (c *cluster) tick(now time.Time) {
 		c.machine.Tick()
 	}
 	c.link()
+	if c.over(now) {
+		c.fail(errTaken)
+		return
+	}
 	c.council.tick(now)
 	c.admission.tick(now)
 	if now.Before(c.pulse) {
@@ -223,6 +232,12 @@ func (c *cluster) tick(now time.Time) {
 		c.beat()
 		c.guard.watch(now)
 	}
+}
+
+// over says whether a node that was removed may end: its replicas have votes until
+// the others have taken them over, and may be the last of their kind.
+func (c *cluster) over(now time.Time) bool {
+	return !c.removed.IsZero() && (c.holds() == 0 || now.Sub(c.removed) > lingerMost)
 }
 
 // link to everybody there is.
@@ -333,6 +348,9 @@ func (c *cluster) err() error {
 	v := c.view()
 	if v == nil || c.dir.Number() == 0 {
 		return errJoining
+	}
+	if !c.removed.IsZero() {
+		return errTaken
 	}
 	if m, ok := v.Node(c.node); !ok || m.State == control.Joining {
 		return errJoining

@@ -187,6 +187,9 @@ func (n *Node) openTransport() error {
 
 func (n *Node) openShards() error {
 	log := shard.SegmentLog{Log: n.log}
+	if n.dir.Origin() == datadir.Joins && n.dir.New() && len(log.Groups()) > 0 {
+		return fmt.Errorf("node: %s holds a cluster that was being created, and this start joins one: start without join, or with another folder", n.dir.Path())
+	}
 	found := n.countShards(log)
 	gate := &gateway{}
 	n.router.shards = n.shards
@@ -210,6 +213,7 @@ func (n *Node) openShards() error {
 	}
 	n.mover = newMover(n.set, n.cluster.view, n.cfg.Log.With("part", "mover"))
 	n.cluster.reports = n.report
+	n.cluster.holds = func() int { return len(n.set.Groups()) }
 	if err := n.dir.Established(); err != nil {
 		return err
 	}

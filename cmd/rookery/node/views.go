@@ -45,7 +45,7 @@ func (c *cluster) take(v *control.View) {
 	me, ok := v.Node(c.node)
 	switch {
 	case !ok && c.dir.Number() != 0:
-		c.fail(errTaken)
+		c.removed = time.Now()
 	case ok && me.State == control.Lost:
 		c.admission.again()
 	}
