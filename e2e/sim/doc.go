@@ -1,8 +1,8 @@
 // Package sim runs a cluster of Rookery in one goroutine, from a seed: the real
 // Raft groups (cluster/shard) over the real log (persistence/raftlog) on a disk
-// that forgets, the real actors (actors/host, actors/user) and sessions
-// (transport/session), between a network, disks and clocks that are simulated.
-// It holds tests only.
+// that forgets, the real actors (actors/host, actors/user), sessions
+// (transport/session) and the exchange that joins them (cluster/route), between a
+// network, disks and clocks that are simulated. It holds tests only.
 //
 // # A run
 //
@@ -47,6 +47,7 @@
 //     its batch, or the confirmation of its read, in the term that it leads
 //   - a confirmed read has applied all that anybody had applied when it was asked
 //   - an entry of another term than its batch changes no row
+//   - nothing comes to a gateway for a connection that this life of it never opened
 //
 // and by what devices see (e2e/history): nothing acknowledged is lost, doubled
 // or reordered; receipts are not early; at rest everything has arrived, and every
@@ -58,9 +59,12 @@
 //
 // # What is not covered
 //
-// Group 0 and its map, for which the world says what is intended; peer links, whose place an in-memory link with the same promises takes;
-// routing, where office_test.go stands for cmd/rookery/node; the store below the
-// overlay; REST requests and streams but for registering; TTLs.
+// Group 0 and its map, for which the world says what is intended; peer links, whose
+// place an in-memory link with the same promises takes; cmd/rookery/node, whose
+// wiring office_test.go and node_test.go repeat; how soon a minority refuses, and
+// that its sessions end; evidence that a process has ended (Set.Forsake,
+// Exchange.Gone); the store below the overlay; REST requests and streams but for
+// registering; TTLs.
 //
 // # To repeat a failure
 //

@@ -168,14 +168,12 @@ func (r *replica) Lead(term uint64) {
 	r.term = term
 	r.node.note("leads shard %d, term %d", r.shard, term)
 	r.host.Lead(term)
-	r.node.office.lead(r.shard, term)
 }
 
 // Follow implements shard.Machine.
 func (r *replica) Follow() {
 	r.node.note("follows in shard %d", r.shard)
 	r.node.world.fence.over(r.node, r)
-	r.node.office.follow(r.shard)
 	r.host.Follow()
 }
 
@@ -286,7 +284,7 @@ func (g shardGateway) Deliver(conn uint64, msg proto.Message) {
 	if waits(msg) && (!g.releasing || g.term == 0) {
 		g.node.world.fault("n%d: shard %d: %s for %x leaves outside of a commit", g.node.number, g.shard, msg.ProtoReflect().Descriptor().Name(), conn)
 	}
-	g.node.office.toConn(conn, msg)
+	g.node.office.toConn(g.shard, conn, msg)
 }
 
 // waits says whether a message may only follow a commit or a confirmed read.
@@ -304,10 +302,12 @@ func waits(msg proto.Message) bool {
 }
 
 // Lost implements host.Gateway.
-func (g shardGateway) Lost(conn uint64, user string) { g.node.office.lostConn(conn, user) }
+func (g shardGateway) Lost(conn uint64, user string) {
+	g.node.office.exchange.Lost(g.shard, conn, user)
+}
 
 // Unknown implements host.Gateway.
-func (g shardGateway) Unknown(conn uint64) { g.node.office.unknownConn(conn) }
+func (g shardGateway) Unknown(conn uint64) { g.node.office.exchange.Unknown(g.shard, conn) }
 
 // Left implements host.Gateway.
-func (g shardGateway) Left(id uint32) { g.node.office.left(id) }
+func (g shardGateway) Left(id uint32) { g.node.office.exchange.Left(id) }

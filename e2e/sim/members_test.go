@@ -314,7 +314,7 @@ func (w *world) renew(slot int) {
 	}
 	n := newNode(w, len(w.nodes))
 	w.nodes, w.named[n.name] = append(w.nodes, n), n
-	w.machines[slot] = n
+	w.machines[slot], old.replaced = n, true
 	for _, id := range sorted(w.intents) {
 		w.intend(id, old.name, n.name)
 	}

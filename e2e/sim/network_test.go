@@ -16,13 +16,16 @@ type network struct {
 // link is one direction of a pair.
 type link struct {
 	from, to   int
-	queue      []func() // on their way
-	incarnates [2]int   // of both ends, when the queue began
-	last       micros   // when the last one arrives
+	queue      []carried // on their way
+	incarnates [2]int    // of both ends, when the queue began
+	last       micros    // when the last one arrives
 }
 
+// carried is something on a link, and what its sender does when it is returned.
+type carried struct{ do, lost func() }
+
 // linkBound is how much may wait on a link before it is given up.
-const linkBound = 4096
+const linkBound = 512
 
 func newNetwork(w *world) *network {
 	return &network{world: w, cut: map[[2]int]bool{}, links: map[[2]int]*link{}, slow: map[[2]int]micros{}}
@@ -58,10 +61,12 @@ func (n *network) loose(from, to int, do func()) {
 }
 
 // reliable sends a message over the link; what came before it arrives before it.
-func (n *network) reliable(from, to int, do func()) {
+// False where the link is full. What a life of the other end has not got is given
+// back when the next one begins.
+func (n *network) reliable(from, to int, do, lost func()) bool {
 	w := n.world
 	if w.nodes[to].gone {
-		return
+		return true // and it waits there for ever
 	}
 	key := [2]int{from, to}
 	l := n.links[key]
@@ -71,12 +76,39 @@ func (n *network) reliable(from, to int, do func()) {
 		n.links[key] = l
 	}
 	if len(l.queue) >= linkBound {
-		w.note(from, "link to n%d is full and given up", to)
-		return
+		w.note(from, "the link to n%d is full", to)
+		w.stats.full++
+		return false
 	}
-	l.queue = append(l.queue, do)
+	l.queue = append(l.queue, carried{do, lost})
 	if len(l.queue) == 1 {
 		n.carry(l)
+	}
+	return true
+}
+
+// began: a node has started anew.
+func (n *network) began(to *node) {
+	w := n.world
+	for _, from := range w.nodes[1:] {
+		key := [2]int{from.number, to.number}
+		l := n.links[key]
+		if l == nil {
+			continue
+		}
+		delete(n.links, key)
+		if !from.up || from.incarnation != l.incarnates[0] {
+			continue
+		}
+		incarnation := from.incarnation
+		w.after(w.between(millisecond, 100*millisecond), func() {
+			for _, c := range l.queue {
+				if c.lost != nil && from.up && from.incarnation == incarnation {
+					w.stats.returned++
+					from.post(c.lost)
+				}
+			}
+		})
 	}
 }
 
@@ -100,8 +132,8 @@ func (n *network) arrive(l *link) {
 	}
 	queue := l.queue
 	l.queue = nil
-	for _, do := range queue {
-		to.post(do)
+	for _, c := range queue {
+		to.post(c.do)
 	}
 }
 

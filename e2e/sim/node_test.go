@@ -23,22 +23,22 @@ import (
 
 // The periods of a node's loop, as cmd/rookery/node has them.
 const (
-	raftTick   = 100 * millisecond
-	hostTick   = 10 * millisecond
-	quietTick  = 100 * millisecond
-	sweepTick  = 250 * millisecond
-	beaconTick = 300 * millisecond
-	moveTick   = 200 * millisecond
+	raftTick  = 100 * millisecond
+	hostTick  = 10 * millisecond
+	quietTick = 100 * millisecond
+	sweepTick = 250 * millisecond
+	moveTick  = 200 * millisecond
 )
 
 // node is a process and its machine: the disk, the clock.
 type node struct {
-	world   *world
-	number  int
-	name    string // stands for its UUID
-	founder bool   // it was there when the cluster began
-	retired bool   // it is to leave the cluster
-	gone    bool   // for good
+	world    *world
+	number   int
+	name     string // stands for its UUID
+	founder  bool   // it was there when the cluster began
+	retired  bool   // it is to leave the cluster
+	gone     bool   // for good
+	replaced bool   // by a node with another disk
 
 	// of the machine
 	disk *faultdisk.Disk
@@ -65,7 +65,6 @@ type node struct {
 	wakeAt      micros // when the loop wakes; 0: not set
 	raft, host  micros // next ticks
 	sweep       micros
-	beacon      micros
 	moves       micros
 }
 
@@ -79,12 +78,13 @@ func (n *node) start() {
 	w := n.world
 	n.up, n.paused, n.wakeAt, n.inbox = true, false, 0, nil
 	n.incarnation++
-	n.raft, n.host, n.sweep, n.beacon, n.moves = 0, 0, 0, 0, 0
+	n.raft, n.host, n.sweep, n.moves = 0, 0, 0, 0
 	w.note(n.number, "starts, incarnation %d", n.incarnation)
 	if err := n.open(); err != nil {
 		w.fault("n%d does not start: %w", n.number, err)
 		return
 	}
+	w.net.began(n)
 	n.wake(w.now)
 }
 
@@ -99,9 +99,7 @@ func (n *node) open() (err error) {
 	n.durable = newDurable(n, n.log)
 	n.shards, n.order = map[uint32]*replica{}, nil
 	n.sockets = newSockets(n)
-	if n.office, err = newOffice(n); err != nil {
-		return err
-	}
+	n.office = newOffice(n)
 	n.rows.began = func() {
 		for _, r := range n.order {
 			r.frozenAt = r.group.Applied()
@@ -126,13 +124,13 @@ func (n *node) open() (err error) {
 			n.durable.opened(r.shard, g.Replica())
 			return r, nil
 		},
-		Bootstrap: n.bootstrap, Send: n.send, Rows: snapshots{n.rows}, Ship: n.ship, Retire: n.retire, Holders: func(id uint32) []string { return w.intents[id] }, Now: w.mono, Offload: n.offload,
+		Bootstrap: n.bootstrap, Send: n.send, Rows: snapshots{n.rows}, Ship: n.ship, Retire: n.retire, Led: n.office.exchange.Led, Holders: func(id uint32) []string { return w.intents[id] }, Now: w.mono, Offload: n.offload,
 		CheckpointEvery: 1500 * time.Millisecond,
 		Metrics:         w.fence.metrics.shard,
 	}); err != nil {
 		return err
 	}
-	n.sessions, err = session.New(gatewayConfig(n.number), n.sockets, n.office, tokens{}, w.mono, slog.New(slog.DiscardHandler), w.fence.metrics.session)
+	n.sessions, err = session.New(gatewayConfig(n.number), n.sockets, n.office.exchange, tokens{}, w.mono, slog.New(slog.DiscardHandler), w.fence.metrics.session)
 	return err
 }
 
@@ -244,6 +242,7 @@ func (n *node) round() {
 		return
 	}
 	n.sessions.Flush()
+	n.office.exchange.Flush()
 	n.sockets.flush()
 	n.wake(n.world.now + n.patience())
 }
@@ -259,6 +258,7 @@ func (n *node) tick() {
 	}
 	if over(&n.raft, raftTick) {
 		n.set.Tick()
+		n.office.exchange.Tick()
 	}
 	if over(&n.host, hostTick) {
 		for _, r := range n.order {
@@ -268,16 +268,13 @@ func (n *node) tick() {
 	if over(&n.sweep, sweepTick) {
 		n.sessions.Sweep()
 	}
-	if over(&n.beacon, beaconTick) {
-		n.office.beacon()
-	}
 	if over(&n.moves, moveTick) {
 		n.move()
 	}
 }
 
 func (n *node) patience() micros {
-	if len(n.office.mail) > 0 || n.set.Pending() || len(n.inbox) > 0 {
+	if len(n.office.mail) > 0 || n.set.Pending() || len(n.inbox) > 0 || n.sessions.Due() {
 		return 30 * microsecond
 	}
 	wait := quietTick

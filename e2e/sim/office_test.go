@@ -2,146 +2,163 @@ package sim
 
 import (
 	"errors"
+	"slices"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
 	"github.com/rookery-im/rookery/actors/host"
-	"github.com/rookery-im/rookery/internal/fault"
+	"github.com/rookery-im/rookery/cluster/route"
 	nodepb "github.com/rookery-im/rookery/proto/rookery/node/v1"
 	storepb "github.com/rookery-im/rookery/proto/rookery/store/v1"
+	wirepb "github.com/rookery-im/rookery/proto/rookery/wire/v1"
 )
 
-// office routes between gateways and shards on all nodes.
+// office joins a node's sessions, its actors and the other nodes, as
+// cmd/rookery/node does: the real exchange between them.
 type office struct {
-	node    *node
-	leaders map[uint32]lead // by shard, as this node knows them
-	mail    []letter
+	node     *node
+	stamp    route.Stamp
+	exchange *route.Exchange
+	mail     []*wirepb.Letter
 }
 
-// lead is who leads a shard.
-type lead struct {
-	node int
-	term uint64
+func newOffice(n *node) *office {
+	o := &office{node: n, stamp: route.NewStamp(uint16(n.number), uint64(n.incarnation))} //nolint:gosec // small
+	o.exchange = route.New(route.Config{
+		Stamp: o.stamp, Incarnation: uint64(n.incarnation), Shards: uint32(n.world.shape.shards), ShardOf: n.world.shardOf, //nolint:gosec // small
+		Now: n.world.mono, Office: carrier{n}, Members: roster{n}, Owners: owners{o}, Gateway: gate{n}, Sessions: gate{n}, Follows: n.follows,
+	})
+	return o
 }
 
-// letter is a word from one shard to another.
-type letter struct {
-	shard uint32 // whose leader it is for
-	read  func(*host.Shard)
+// carrier implements route.Office.
+type carrier struct{ *node }
+
+// Body begins one, by its kind.
+func (carrier) Body(k route.Kind, room int) []byte {
+	return append(make([]byte, 0, 1+room), byte(k))
 }
 
-func newOffice(n *node) (*office, error) {
-	return &office{node: n, leaders: map[uint32]lead{}}, nil
-}
+var errFull = errors.New("sim: the link is full")
 
-// connBits are those of a connection's id that are the node's own.
-const connBits = 46
-
-func gatewayOf(conn uint64) int { return int(conn >> connBits & 0xffff) } //nolint:gosec // 16 bits
-
-var errNoLeader = errors.New("sim: no leader is known")
-
-// Tell implements session.Users.
-func (o *office) Tell(user string, msg any) error {
-	id := o.node.world.shardOf(user)
-	if r := o.node.shards[id]; r != nil && r.host.Leading() {
-		return r.host.Tell(user, msg)
+func (c carrier) Send(to string, body []byte) error {
+	other, kind := c.world.named[to], route.Kind(body[0])
+	if !c.world.net.reliable(c.number, other.number, func() { other.office.exchange.Hear(kind, c.name, body[1:]) },
+		func() { c.office.exchange.Returned(kind, to, [][]byte{body[1:]}) }) {
+		return errFull
 	}
-	l, ok := o.leaders[id]
-	if !ok || l.node == o.node.number {
-		return errNoLeader
-	}
-	from, in := o.node.number, proto.Clone(msg.(proto.Message))
-	to := o.node.world.nodes[l.node]
-	o.node.world.net.reliable(from, l.node, func() { to.office.word(from, user, in) })
 	return nil
 }
 
-// word is an input for an actor, from a gateway elsewhere.
-func (o *office) word(from int, user string, in proto.Message) {
-	id := o.node.world.shardOf(user)
-	err := errNoLeader
-	if r := o.node.shards[id]; r != nil {
-		err = r.host.Tell(user, in)
-	}
-	if err == nil {
-		return
-	}
-	hint := o.leaders[id]
-	gone := !errors.Is(err, host.ErrBusy)
-	back := o.node.world.nodes[from]
-	o.node.world.net.reliable(o.node.number, from, func() { back.office.notTaken(user, in, hint, gone) })
+func (c carrier) Loose(to string, body []byte) {
+	other := c.world.named[to]
+	c.world.net.loose(c.number, other.number, func() { other.office.exchange.Hear(route.Kind(body[0]), c.name, body[1:]) })
 }
 
-// notTaken: what was said to an actor definitely did not arrive.
-func (o *office) notTaken(user string, in proto.Message, hint lead, gone bool) {
-	o.learn(o.node.world.shardOf(user), hint)
-	unavailable := fault.New(fault.Unavailable, "", "the shard has moved; try again")
-	s := o.node.sessions
-	switch m := in.(type) {
-	case *nodepb.Send:
-		s.Deliver(m.GetOrigin().GetConn(), &nodepb.Refused{Tag: m.GetTag(), Fault: unavailable})
-	case *nodepb.Attach:
-		s.Deliver(m.GetOrigin().GetConn(), &nodepb.Attached{Tag: m.GetTag(), Error: unavailable})
-	case *nodepb.Pull:
-		s.Lost(m.GetOrigin().GetConn(), user)
-	case interface{ GetOrigin() *nodepb.Origin }:
-		if _, detach := in.(*nodepb.Detach); gone && !detach {
-			s.Lost(m.GetOrigin().GetConn(), user)
+// roster implements route.Members: whoever was admitted, and has not been removed.
+type roster struct{ *node }
+
+func (r roster) Number(name string) (uint16, bool) {
+	n := r.world.named[name]
+	return uint16(n.number), !n.removed() //nolint:gosec // small
+}
+
+func (r roster) Node(number uint16) (string, bool) {
+	if number == 0 || int(number) >= len(r.world.nodes) || r.world.nodes[number].removed() {
+		return "", false
+	}
+	return r.world.nodes[number].name, true
+}
+
+func (r roster) Others() (list []string) {
+	for _, n := range r.world.nodes[1:] {
+		if n != r.node && !n.removed() {
+			list = append(list, n.name)
 		}
 	}
+	return list
 }
 
-// learn who leads a shard. A leader of an earlier term says nothing new.
-func (o *office) learn(id uint32, l lead) {
-	was := o.leaders[id]
-	if l.node == 0 || l.term <= was.term {
-		return
+// removed from the cluster: who takes its place is there, or nobody does.
+func (n *node) removed() bool { return n.gone && (n.retired || n.replaced) }
+
+// owners implements route.Owners.
+type owners struct{ *office }
+
+func (o owners) Leads(shard uint32) (term uint64, leads bool) {
+	if r := o.node.shards[shard]; r != nil {
+		return r.host.Term(), r.host.Leading()
 	}
-	o.leaders[id] = l
-	if was.node != 0 {
-		o.node.sessions.Moved(func(user string) bool { return o.node.world.shardOf(user) == id })
-	}
+	return 0, false
 }
 
-// lead: a group of this node leads from now on.
-func (o *office) lead(id uint32, term uint64) {
-	l := lead{o.node.number, term}
-	o.learn(id, l)
-	for _, other := range o.node.world.nodes[1:] {
-		if other != o.node {
-			o.node.world.net.reliable(o.node.number, other.number, func() { other.office.learn(id, l) })
-		}
-	}
+func (o owners) Tell(shard uint32, user string, in any) error {
+	return o.node.shards[shard].host.Tell(user, in)
 }
 
-func (o *office) follow(uint32) {}
+func (o owners) Take(l *wirepb.Letter) { o.mail = append(o.mail, l) }
 
-// beacon says what this node leads, for those who missed it.
-func (o *office) beacon() {
+func (o owners) Disown(ended func(conn route.Conn) bool) {
 	for _, r := range o.node.order {
-		if r.term == 0 {
-			continue
-		}
-		id, l := r.shard, lead{o.node.number, r.term}
-		for _, other := range o.node.world.nodes[1:] {
-			if other != o.node {
-				o.node.world.net.loose(o.node.number, other.number, func() { other.office.learn(id, l) })
-			}
-		}
+		r.host.Disown(ended)
 	}
 }
 
-// gateway says on which node a connection is; nil: here.
-func (o *office) gateway(conn uint64) *node {
-	g := gatewayOf(conn)
-	if g == 0 || g == o.node.number {
-		return nil
-	}
-	return o.node.world.nodes[g]
+func (o owners) Disowned() bool {
+	return !slices.ContainsFunc(o.node.order, func(r *replica) bool { return !r.host.Disowned() })
 }
 
-func (o *office) toConn(conn uint64, msg proto.Message) {
+// follows says whom a replica of the node follows.
+func (n *node) follows(shard uint32) (number uint16, term uint64, ok bool) {
+	if n.shards[shard] == nil {
+		return 0, 0, false
+	}
+	leader, term, ok := n.shards[shard].group.Follows()
+	if !ok || n.world.named[leader] == nil {
+		return 0, 0, false
+	}
+	return uint16(n.world.named[leader].number), term, true //nolint:gosec // small
+}
+
+// gate implements route.Gateway and route.Sessions.
+type gate struct{ *node }
+
+func (g gate) Deliver(conn route.Conn, msg proto.Message) {
+	g.mine(conn)
+	g.sessions.Deliver(conn, msg)
+}
+
+func (g gate) Lost(conn route.Conn, user string) {
+	g.mine(conn)
+	g.sessions.Lost(conn, user)
+}
+
+func (g gate) Unknown(conn route.Conn) {
+	g.mine(conn)
+	g.sessions.Unknown(conn)
+}
+
+func (g gate) Moved(lived func(user string) bool) { g.sessions.Moved(lived) }
+func (g gate) Unsure(lived func(user string) bool, before time.Time) {
+	g.sessions.Unsure(lived, before)
+}
+
+func (g gate) Parted(lived func(user string) bool) {
+	g.note("is cut off from some shards")
+	g.world.stats.partings++
+	g.sessions.Parted(lived)
+}
+
+// mine: this life of the node has opened the connection.
+func (g gate) mine(conn route.Conn) {
+	if !g.sockets.opened[conn] {
+		g.world.fault("n%d, life %d: something comes for %s, which it never opened", g.number, g.incarnation, route.Name(conn))
+	}
+}
+
+// toConn is what an actor says to a connection.
+func (o *office) toConn(shard uint32, conn uint64, msg proto.Message) {
 	w := o.node.world
 	if a, ok := msg.(*nodepb.Answer); ok {
 		w.answered(proto.CloneOf(a))
@@ -152,104 +169,70 @@ func (o *office) toConn(conn uint64, msg proto.Message) {
 		w.stats.gaps++
 		return
 	}
-	to := o.gateway(conn)
-	if to == nil {
-		o.node.sessions.Deliver(conn, msg)
-		return
-	}
-	msg = proto.Clone(msg)
-	w.net.reliable(o.node.number, to.number, func() { to.sessions.Deliver(conn, msg) })
+	o.exchange.Deliver(shard, conn, msg)
 }
 
-func (o *office) lostConn(conn uint64, user string) {
-	if to := o.gateway(conn); to != nil {
-		o.node.world.net.reliable(o.node.number, to.number, func() { to.sessions.Lost(conn, user) })
-		return
-	}
-	o.node.sessions.Lost(conn, user)
-}
-
-func (o *office) unknownConn(conn uint64) {
-	if to := o.gateway(conn); to != nil {
-		o.node.world.net.reliable(o.node.number, to.number, func() { to.sessions.Unknown(conn) })
-		return
-	}
-	o.node.sessions.Unknown(conn)
-}
-
-// left: the shard is no longer led here.
-func (o *office) left(id uint32) {
-	w := o.node.world
-	lived := func(user string) bool { return w.shardOf(user) == id }
-	o.node.sessions.Moved(lived)
-	for _, other := range w.nodes[1:] {
-		if other == o.node {
-			continue
-		}
-		w.net.reliable(o.node.number, other.number, func() {
-			if other.office.leaders[id].node == o.node.number {
-				other.sessions.Moved(lived)
-			}
-		})
-	}
-}
-
-// Relay implements host.Router.
-func (o *office) Relay(src, dst uint32, number uint64, step *storepb.Step) {
-	step = proto.CloneOf(step)
-	o.post(dst, func(s *host.Shard) { _ = s.TakeStep(src, number, step) }) // what is not taken comes again
-}
-
-// Confirm implements host.Router.
-func (o *office) Confirm(src, dst uint32, number uint64) {
-	o.post(src, func(s *host.Shard) { s.TakeConfirm(dst, number) })
-}
-
-// Resend implements host.Router.
-func (o *office) Resend(src, dst uint32, from uint64) {
-	o.post(src, func(s *host.Shard) { s.TakeResend(dst, from) })
-}
-
-// Tell implements host.Router, by the name that both interfaces want: see router.
-func (o *office) tell(src, dst uint32, step *storepb.Step) {
-	step = proto.CloneOf(step)
-	o.post(dst, func(s *host.Shard) { s.TakeTell(src, step) })
-}
-
-// told is Told of host.Router.
-func (o *office) told(src uint32, step *storepb.Step) {
-	step = proto.CloneOf(step)
-	o.post(src, func(s *host.Shard) { s.TakeTold(step) })
-}
-
-// router is the office as shards see it.
+// router is the office as shards see it: what they have for each other is handed
+// out between their turns.
 type router struct{ *office }
 
-func (r router) Tell(src, dst uint32, step *storepb.Step) { r.tell(src, dst, step) }
-func (r router) Told(src, _ uint32, step *storepb.Step)   { r.told(src, step) }
+func (o *office) post(kind wirepb.Letter_Kind, src, dst uint32, number uint64, step *storepb.Step) {
+	if step != nil {
+		step = proto.CloneOf(step)
+	}
+	o.mail = append(o.mail, &wirepb.Letter{Kind: kind, Src: src, Dst: dst, Number: number, Step: step})
+}
 
-func (o *office) post(shard uint32, read func(*host.Shard)) {
-	o.mail = append(o.mail, letter{shard, read})
+// Relay implements host.Router, as those that follow.
+func (r router) Relay(src, dst uint32, number uint64, step *storepb.Step) {
+	r.post(wirepb.Letter_STEP, src, dst, number, step)
+}
+
+func (r router) Confirm(src, dst uint32, number uint64) {
+	r.post(wirepb.Letter_CONFIRM, src, dst, number, nil)
+}
+
+func (r router) Resend(src, dst uint32, from uint64) {
+	r.post(wirepb.Letter_RESEND, src, dst, from, nil)
+}
+
+func (r router) Tell(src, dst uint32, step *storepb.Step) {
+	r.post(wirepb.Letter_TELL, src, dst, 0, step)
+}
+
+func (r router) Told(src, dst uint32, step *storepb.Step) {
+	r.post(wirepb.Letter_TOLD, src, dst, 0, step)
 }
 
 // deliver hands out the mail: here, or to where the shard is led.
 func (o *office) deliver() {
 	mail := o.mail
 	o.mail = nil
-	for _, m := range mail {
-		if r := o.node.shards[m.shard]; r != nil && r.host.Leading() {
-			m.read(r.host)
+	for _, l := range mail {
+		to := l.GetSrc()
+		if l.GetKind() == wirepb.Letter_STEP || l.GetKind() == wirepb.Letter_TELL {
+			to = l.GetDst()
+		}
+		if r := o.node.shards[to]; r != nil && r.host.Leading() {
+			hand(r.host, l)
 			continue
 		}
-		l := o.leaders[m.shard]
-		if l.node == 0 || l.node == o.node.number {
-			continue // it comes again
-		}
-		to := o.node.world.nodes[l.node]
-		o.node.world.net.reliable(o.node.number, l.node, func() {
-			if r := to.shards[m.shard]; r != nil {
-				m.read(r.host)
-			}
-		})
+		o.exchange.Post(to, l)
+	}
+}
+
+func hand(s *host.Shard, l *wirepb.Letter) {
+	switch l.GetKind() {
+	case wirepb.Letter_STEP:
+		_ = s.TakeStep(l.GetSrc(), l.GetNumber(), l.GetStep()) // what is not taken comes again
+	case wirepb.Letter_CONFIRM:
+		s.TakeConfirm(l.GetDst(), l.GetNumber())
+	case wirepb.Letter_RESEND:
+		s.TakeResend(l.GetDst(), l.GetNumber())
+	case wirepb.Letter_TELL:
+		s.TakeTell(l.GetSrc(), l.GetStep())
+	case wirepb.Letter_TOLD:
+		s.TakeTold(l.GetStep())
+	default:
 	}
 }

@@ -174,11 +174,14 @@ func (s *stats) add(o stats) {
 	s.promotions += o.promotions
 	s.removals += o.removals
 	s.wipes += o.wipes
+	s.partings += o.partings
+	s.returned += o.returned
+	s.full += o.full
 }
 
 // idle says whether something never happened.
 func (s *stats) idle() bool {
-	return min(s.sents, s.delivers, s.refusals, s.crashes, s.pauses, s.cuts, s.leaders, s.reads, s.syncs, s.checkpoints, s.drops, s.ghosts, s.gaps, s.transfers, s.snapshots, s.promotions, s.removals, s.wipes) == 0
+	return min(s.sents, s.delivers, s.refusals, s.crashes, s.pauses, s.cuts, s.leaders, s.reads, s.syncs, s.checkpoints, s.drops, s.ghosts, s.gaps, s.transfers, s.snapshots, s.promotions, s.removals, s.wipes, s.returned) == 0
 }
 
 // What a seed does it does again, to the last event: or a failure could not be

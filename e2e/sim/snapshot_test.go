@@ -97,11 +97,13 @@ func (s snapshots) Spaces() (list []shard.Space) {
 // ship tells another node about replicas.
 func (n *node) ship(node string, body []byte) error {
 	to := n.world.named[node]
-	n.world.net.reliable(n.number, to.number, func() {
+	if !n.world.net.reliable(n.number, to.number, func() {
 		if err := to.set.Take(n.name, body); err != nil {
 			n.world.fault("n%d: %w", to.number, err)
 		}
-	})
+	}, nil) {
+		return errFull
+	}
 	return nil
 }
 

@@ -29,10 +29,11 @@ func (tokens) Identify(token string) (session.Identity, error) {
 
 // sockets are a node's connections.
 type sockets struct {
-	node  *node
-	open  map[uint64]*socket
-	next  uint64
-	ended []*socket // closed by the gateway in this round
+	node   *node
+	open   map[uint64]*socket
+	opened map[uint64]bool // ever
+	next   uint64
+	ended  []*socket // closed by the gateway in this round
 }
 
 // socket is one connection between a device and a gateway. Both directions are
@@ -50,20 +51,18 @@ type socket struct {
 	slow   micros // until then the device does not read what is sent to it
 }
 
-func newSockets(n *node) *sockets { return &sockets{node: n, open: map[uint64]*socket{}} }
+func newSockets(n *node) *sockets {
+	return &sockets{node: n, open: map[uint64]*socket{}, opened: map[uint64]bool{}}
+}
 
 // accept a device; nil where nobody listens.
 func (s *sockets) accept(d *device) *socket {
 	s.next++
-	c := &socket{node: s.node, id: uint64(s.node.number)<<connBits | s.first() + s.next, device: d} //nolint:gosec // small
-	s.open[c.id] = c
+	c := &socket{node: s.node, id: s.node.office.stamp.Connection(s.next), device: d}
+	s.open[c.id], s.opened[c.id] = c, true
 	s.node.post(func() { s.node.sessions.Opened(c.id, frames.Protobuf, "") })
 	return c
 }
-
-// first number of this incarnation. Were it the same after every start, an
-// answer to a connection of the last process would reach another's.
-func (s *sockets) first() uint64 { return uint64(s.node.incarnation) << 24 } //nolint:gosec // small
 
 // lag is how long something takes between a device and a gateway.
 func (c *socket) lag(last *micros) micros {

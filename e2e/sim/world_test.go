@@ -67,7 +67,7 @@ type world struct {
 
 // stats are what a run has been put to; a run in which nothing happened proves nothing.
 type stats struct {
-	steps, sents, delivers, refusals, crashes, pauses, cuts, leaders, reads, syncs, checkpoints, drops, ghosts, gaps, transfers, snapshots, promotions, removals, wipes int
+	steps, sents, delivers, refusals, crashes, pauses, cuts, leaders, reads, syncs, checkpoints, drops, ghosts, gaps, transfers, snapshots, promotions, removals, wipes, partings, returned, full int
 }
 
 // timed is something that happens at a time.
