@@ -44,13 +44,7 @@ type sample struct {
 }
 
 func (w *World) sample(ctx context.Context) (s sample, err error) {
-	if s.metrics, err = w.env.Node.Metrics(ctx); err != nil {
-		return s, err
-	}
-	if s.process, err = w.env.Node.Process(s.metrics); err != nil {
-		return s, err
-	}
-	if s.system, err = machine.ReadSystem(); err != nil {
+	if s, err = w.env.look(ctx); err != nil {
 		return s, err
 	}
 	s.load, err = w.fleet.Status(ctx)

@@ -12,8 +12,9 @@ import (
 	"github.com/rookery-im/rookery/bench/machine"
 )
 
-// replicatedPatience is how long a new cluster may take to have all its replicas.
-const replicatedPatience = time.Minute
+// replicatedPatience is how long a new cluster may take to have all its replicas:
+// with a node's 64 shards a few seconds, with 256 up to a minute.
+const replicatedPatience = 2 * time.Minute
 
 // grow starts the other nodes of the cluster, and waits until losing one of them
 // would lose nothing.

@@ -173,3 +173,18 @@ func TestBenchRefusesMemory(t *testing.T) {
 		t.Errorf("code %d, %q", code, problems.String())
 	}
 }
+
+// A cluster is left alone, and then has a load on all its nodes that is accounted for.
+func TestBenchCluster(t *testing.T) {
+	r, progress := benchRun(t, "empty", "--nodes", "3", "--serve-flag", "--shards=4", "--warm", "0s", "--during", "1s")
+	if len(r.Phases) != 1 || r.Phases[0].ServerCores == 0 || r.Phases[0].ResidentBytes == 0 {
+		t.Errorf("got %+v\n%s", r.Phases, progress)
+	}
+	if !slices.Contains(r.Node.Set, "3 nodes") {
+		t.Errorf("that they are three is not said: %v", r.Node.Set)
+	}
+	r, progress = benchRun(t, "pairs", "--nodes", "3", "--serve-flag", "--shards=4", "--users", "24", "--windows", "1", "--open", "0", "--warm", "100ms", "--during", "300ms")
+	if r.Tally.Sent == 0 || r.Tally.Delivered != r.Tally.Sent || r.Tally.Receipted != r.Tally.Sent {
+		t.Errorf("got %+v\n%s", r.Tally, progress)
+	}
+}
