@@ -61,6 +61,7 @@ func (c *Conns) leave(id ID, r *record, f farewell) {
 
 func (c *Conns) becomeClosing(id ID, r *record, f farewell) {
 	r.state = closing
+	c.door.left(r, c.now)
 	r.slow, r.heartbeat = never, 0
 	r.end = c.now.after(c.cfg.Linger)
 	c.lookAt(id, r.end)
@@ -119,6 +120,9 @@ func (c *Conns) forget(id ID, r *record, code uint16, err error) {
 // having said who it is.
 func (c *Conns) Authenticated(id ID) {
 	if r := c.findOpen(id); r != nil {
+		if r.flags&isKnown == 0 {
+			c.door.known()
+		}
 		r.flags |= isKnown
 		c.guests.known(r.guest)
 		r.guest = 0

@@ -6,6 +6,8 @@ import (
 	"os"
 	"testing"
 	"time"
+
+	"github.com/rookery-im/rookery/internal/limits"
 )
 
 // A node without anybody who talks takes newcomers as fast as it can, however
@@ -47,6 +49,58 @@ func TestDoorBearsNoGrudge(t *testing.T) {
 	d.talk.on.Store(true)
 	if wait := d.wait(); wait == 0 || wait > 10*time.Millisecond {
 		t.Errorf("the next waits for %v", wait)
+	}
+}
+
+// A crowd that comes back to people who talk, with tokens, is in within seconds;
+// one that comes with a token again and again is not let in faster than strangers.
+func TestDoorOpensForThoseWhoStay(t *testing.T) {
+	const now = tick(10_000)
+	const each, greeting = time.Millisecond, 100 // greeting: milliseconds until one has said who it is
+	for _, stays := range []bool{true, false} {
+		var c clock
+		d := newDoor(Config{Clock: c.now}.withDefaults())
+		d.talk.on.Store(true)
+		total := 0
+		var taken []int // in each millisecond
+		for ms := range 5000 {
+			n := 0
+			for n < 20 && d.wait() == 0 { // what a node can take
+				n++
+			}
+			total += n
+			taken = append(taken, n)
+			if ms >= greeting {
+				for range taken[ms-greeting] {
+					d.known()
+					if !stays {
+						d.left(&record{flags: isKnown, pinged: now}, now)
+					}
+				}
+			}
+			c.advance(each)
+		}
+		if stays && total < 50_000 || !stays && total > 5*limits.Newcomers+limits.Newcomers {
+			t.Errorf("stay %v: %d came in within 5 s", stays, total)
+		}
+	}
+}
+
+// What was earned is not kept for later: strangers would have it.
+func TestDoorForgetsWhatIsEarned(t *testing.T) {
+	var c clock
+	d := newDoor(Config{Clock: c.now}.withDefaults())
+	d.talk.on.Store(true)
+	for range 10_000 {
+		d.known()
+	}
+	c.advance((doorCredit + 1) * time.Second)
+	came := 0
+	for d.wait() == 0 {
+		came++
+	}
+	if came > limits.Newcomers/newcomersBurst+1 {
+		t.Errorf("%d come in at once", came)
 	}
 }
 
