@@ -74,7 +74,7 @@ func BenchmarkIdleTick(b *testing.B) {
 	sets, couriers := map[string]*Set{}, map[string]*Courier{}
 	for i, name := range names {
 		c := newClock()
-		couriers[name] = NewCourier(nil, func(node string, b []byte) { queue = append(queue, body{name, node, b}) })
+		couriers[name] = NewCourier(7, 8, func(node string, b []byte) { queue = append(queue, body{name, node, b[1:]}) })
 		var found []uint32
 		for id := range uint32(groups) {
 			found = append(found, id)

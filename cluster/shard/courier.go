@@ -16,13 +16,24 @@ import (
 // may be lost: Raft says again what matters. It belongs to the loop.
 type Courier struct {
 	send   func(node string, body []byte)
-	prefix []byte
+	prefix byte
+	calm   byte
 	bodies map[string][]byte // of this round, by node
+	urgent map[string]bool   // those that are not calm
 }
 
-// NewCourier makes one. Each body begins with the prefix, and is the send's.
-func NewCourier(prefix []byte, send func(node string, body []byte)) *Courier {
-	return &Courier{send: send, prefix: prefix, bodies: map[string][]byte{}}
+// NewCourier makes one. Each body begins with the prefix, and is the send's. One
+// that is calm begins with that instead: all that is in it are heartbeats and
+// their answers, which are as good when the node's next tick is due.
+func NewCourier(prefix, calm byte, send func(node string, body []byte)) *Courier {
+	return &Courier{send: send, prefix: prefix, calm: calm, bodies: map[string][]byte{}, urgent: map[string]bool{}}
+}
+
+// calm says whether a message can wait for a tick: one that confirms a read
+// cannot.
+func calm(m *raftpb.Message) bool {
+	t := m.GetType()
+	return (t == raftpb.MsgHeartbeat || t == raftpb.MsgHeartbeatResp) && len(m.GetContext()) == 0
 }
 
 // courierBody is what a body grows to before the next begins: it then has at
@@ -36,7 +47,10 @@ func (c *Courier) Take(node string, group uint32, messages []*raftpb.Message) {
 	for _, m := range messages {
 		size := proto.Size(m)
 		if body == nil {
-			body = append(make([]byte, 0, len(c.prefix)+2*binary.MaxVarintLen32+size), c.prefix...)
+			body = append(make([]byte, 0, 1+2*binary.MaxVarintLen32+size), c.calm)
+		}
+		if !c.urgent[node] && !calm(m) {
+			c.urgent[node] = true
 		}
 		body = binary.AppendUvarint(body, uint64(group))
 		body = binary.AppendUvarint(body, uint64(size)) //nolint:gosec // not negative
@@ -44,19 +58,25 @@ func (c *Courier) Take(node string, group uint32, messages []*raftpb.Message) {
 		body, err = proto.MarshalOptions{UseCachedSize: true}.MarshalAppend(body, m)
 		invariant.Check(err == nil, "shard: encode a message of group %d: %v", group, err)
 	}
-	if len(body) >= courierBody {
-		c.send(node, body)
-		body = nil
-	}
 	c.bodies[node] = body
+	if len(body) >= courierBody {
+		c.post(node, body)
+	}
+}
+
+func (c *Courier) post(node string, body []byte) {
+	if c.urgent[node] {
+		body[0] = c.prefix
+	}
+	c.bodies[node], c.urgent[node] = nil, false
+	c.send(node, body)
 }
 
 // Flush sends what was taken since the last.
 func (c *Courier) Flush() {
 	for node, body := range c.bodies {
 		if len(body) > 0 {
-			c.bodies[node] = nil
-			c.send(node, body)
+			c.post(node, body)
 		}
 	}
 }

@@ -22,7 +22,7 @@ func messageFor(to, index uint64, data string) *raftpb.Message {
 // each group said it, and as one body.
 func TestCourier(t *testing.T) {
 	sent := map[string][][]byte{}
-	c := NewCourier([]byte{7}, func(node string, body []byte) { sent[node] = append(sent[node], body) })
+	c := NewCourier(7, 8, func(node string, body []byte) { sent[node] = append(sent[node], body) })
 	for round := range uint64(2) {
 		c.Take("b", 1, []*raftpb.Message{messageFor(1, round, "x"), messageFor(1, round+1, "y")})
 		c.Take("c", 1, []*raftpb.Message{messageFor(2, round, "x")})
@@ -50,9 +50,37 @@ func TestCourier(t *testing.T) {
 	}
 }
 
+// A body of heartbeats and answers to them says that nobody has to be woken for
+// it. One that confirms a read, or carries anything else, does not.
+func TestCourierKnowsCalm(t *testing.T) {
+	beat := func(kind raftpb.MessageType, context string) *raftpb.Message {
+		m := &raftpb.Message{Type: &kind, To: new(uint64(1)), From: new(uint64(2)), Term: new(uint64(3))}
+		if context != "" {
+			m.Context = []byte(context)
+		}
+		return m
+	}
+	var first []byte
+	c := NewCourier(7, 8, func(_ string, body []byte) { first = append(first, body[0]) })
+	for _, round := range [][]*raftpb.Message{
+		{beat(raftpb.MsgHeartbeat, ""), beat(raftpb.MsgHeartbeatResp, "")},
+		{beat(raftpb.MsgHeartbeat, ""), messageFor(1, 1, "x")},
+		{beat(raftpb.MsgHeartbeat, "a read")},
+		{beat(raftpb.MsgHeartbeatResp, "a read"), beat(raftpb.MsgHeartbeat, "")},
+		{beat(raftpb.MsgPreVote, "")},
+		{beat(raftpb.MsgHeartbeatResp, "")},
+	} {
+		c.Take("b", 1, round)
+		c.Flush()
+	}
+	if want := []byte{8, 7, 7, 7, 7, 8}; !bytes.Equal(first, want) {
+		t.Errorf("got %v, want %v", first, want)
+	}
+}
+
 func TestCourierBoundsBodies(t *testing.T) {
 	var sizes []int
-	c := NewCourier(nil, func(_ string, body []byte) { sizes = append(sizes, len(body)) })
+	c := NewCourier(7, 8, func(_ string, body []byte) { sizes = append(sizes, len(body)) })
 	for range 5 {
 		c.Take("b", 1, []*raftpb.Message{messageFor(1, 1, string(make([]byte, courierBody*2/3)))})
 	}
@@ -65,7 +93,7 @@ func TestCourierBoundsBodies(t *testing.T) {
 // FuzzReadBody: whatever another node says is read or refused, and what is read
 // says the same again.
 func FuzzReadBody(f *testing.F) {
-	c := NewCourier(nil, func(_ string, body []byte) { f.Add(body) })
+	c := NewCourier(7, 8, func(_ string, body []byte) { f.Add(body[1:]) })
 	c.Take("b", 1, []*raftpb.Message{messageFor(1, 1, "x"), {}})
 	c.Flush()
 	f.Add([]byte{1, 200, 1})
@@ -80,8 +108,8 @@ func FuzzReadBody(f *testing.F) {
 		if err != nil && !errors.Is(err, ErrBody) {
 			t.Fatal(err)
 		}
-		again := NewCourier(nil, func(_ string, body []byte) {
-			if err := ReadBody(body, func(group uint32, m *raftpb.Message) { second = append(second, said{group, m}) }); err != nil {
+		again := NewCourier(7, 8, func(_ string, body []byte) {
+			if err := ReadBody(body[1:], func(group uint32, m *raftpb.Message) { second = append(second, said{group, m}) }); err != nil {
 				t.Fatal(err)
 			}
 		})

@@ -29,7 +29,7 @@ func (n *Node) run() {
 	defer close(n.done)
 	due := timers{now: time.Now()}
 	for {
-		if err := n.conns.Poll(n.patience()); err != nil {
+		if err := n.conns.Poll(n.patience(&due)); err != nil {
 			n.fail(wrap("poll", err))
 		}
 		n.streams.Round()
@@ -120,18 +120,19 @@ func (n *Node) sweep() {
 }
 
 // patience is how long Poll may wait: not at all while there is work that
-// needs no event, a lazy batch's time while one is open.
-func (n *Node) patience() time.Duration {
+// needs no event, a lazy batch's time while one is open, and never past the next
+// tick of Raft, however late the last event came.
+func (n *Node) patience(due *timers) time.Duration {
 	if len(n.router.queue) > 0 || n.set.Pending() || n.sessions.Due() {
 		return 0
 	}
-	wait := quietTick
+	wait := max(time.Millisecond, min(quietTick, time.Until(due.raft.Add(raftTick))))
 	for _, s := range n.here {
 		if s.Due() {
 			return 0
 		}
 		if s.Pending() {
-			wait = hostTick
+			wait = min(wait, hostTick)
 		}
 	}
 	return wait

@@ -197,8 +197,9 @@ func (n *Node) openShards() error {
 	n.rest = newBackend(n.stamps.Load, n.conns.Post, n.exchange.Tell)
 	gate.rest = n.rest
 	n.takeNumber()
-	n.courier = shard.NewCourier([]byte{byte(kindRaft)}, n.office.loose)
+	n.courier = shard.NewCourier(byte(kindRaft), byte(kindCalm), n.office.loose)
 	n.office.on(kindRaft, n.hearRaft)
+	n.office.on(kindCalm, n.hearRaft)
 	n.office.on(kindSnapshot, n.hearParcel)
 	n.office.gone = n.gone
 	var err error

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -25,6 +26,7 @@ const (
 	kindMail                       // between shards
 	kindControl                    // joining, the view, questions to group 0
 	kindSnapshot                   // chunks of a shard's rows, and that they came
+	kindCalm                       // loose: as raft, and nothing in it is in a hurry
 	kinds
 )
 
@@ -32,7 +34,7 @@ func (k kind) String() string {
 	if k == 0 || k >= kinds {
 		return "unknown"
 	}
-	return [...]string{"", "raft", "beacon", "words", "deliveries", "mail", "control", "snapshot"}[k]
+	return [...]string{"", "raft", "beacon", "words", "deliveries", "mail", "control", "snapshot", "calm"}[k]
 }
 
 // office is the loop's side of the links to other nodes: what comes is handed
@@ -57,7 +59,8 @@ type office struct {
 	room  sync.Cond // the loop has taken what came, or it ended
 	links *peer.Links
 	ended bool
-	bytes int // of came
+	bytes int  // of came
+	woken bool // the loop, for what came
 	came  []parcel
 	spare []parcel // owned by the loop
 }
@@ -188,11 +191,12 @@ func (o *office) Gone(node string) {
 // putAndUnlock wakes the loop where it has to come for this, and unlocks before:
 // a loop that wakes looks at what came first of all.
 func (o *office) putAndUnlock(p parcel) {
-	first := len(o.came) == 0
+	wake := !o.woken && p.urgent()
+	o.woken = o.woken || wake
 	o.came = append(o.came, p)
 	o.bytes += p.size()
 	o.mu.Unlock()
-	if first {
+	if wake {
 		o.wake()
 	}
 }
@@ -203,6 +207,13 @@ func (p parcel) size() (n int) {
 		n += len(b) + overhead
 	}
 	return n
+}
+
+// urgent says whether the loop has to come for it. What it need not come for it
+// finds with its next tick, in the order in which it came, and before it ticks: to a
+// clock that ticks as seldom that is the same.
+func (p parcel) urgent() bool {
+	return p.lost || slices.ContainsFunc(p.bodies, func(b []byte) bool { return kindOf(b) != kindCalm })
 }
 
 func kindOf(body []byte) kind {
@@ -223,7 +234,7 @@ func (o *office) waits() bool {
 func (o *office) round() {
 	o.mu.Lock()
 	came := o.came
-	o.came, o.bytes = o.spare[:0], 0
+	o.came, o.bytes, o.woken = o.spare[:0], 0, false
 	if len(came) > 0 {
 		o.room.Broadcast()
 	}

@@ -58,6 +58,29 @@ func TestOfficeHandsOutInOrder(t *testing.T) {
 	}
 }
 
+// Heartbeats wake nobody; what comes after them does, and is heard after them.
+func TestOfficeWakesForWhatIsUrgent(t *testing.T) {
+	woken := 0
+	o, heard := newTestOffice(func() { woken++ })
+	o.on(kindCalm, func(from string, body []byte) { *heard = append(*heard, from+" calm "+string(body)) })
+	for range 2 {
+		o.Loose("b", bodies(kindCalm, "1"))
+		if woken != 0 || !o.waits() {
+			t.Errorf("woken %d times, waits: %v", woken, o.waits())
+		}
+		o.Loose("b", append(bodies(kindCalm, "2"), bodies(kindRaft, "3")...))
+		o.Loose("b", bodies(kindRaft, "4"))
+		if woken != 1 {
+			t.Errorf("woken %d times", woken)
+		}
+		o.round()
+		if want := []string{"b calm 1", "b calm 2", "b raft 3", "b raft 4"}; !slices.Equal(*heard, want) {
+			t.Errorf("heard %q, want %q", *heard, want)
+		}
+		*heard, woken = nil, 0
+	}
+}
+
 // A node whose loop is behind holds back who wants to be sure, and drops the rest.
 func TestOfficeIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
