@@ -54,8 +54,8 @@
 // group is where it ought to be.
 //
 // The mutants of .ci/mutants.txt that TestSeeds is to catch fail with these
-// seeds: earlycommit, skipsync and anyterm 1, keepstate and lostrow 2, ignoregap
-// and sameid 6. leaseread is TestStaleLeaders', seed 12.
+// seeds: earlycommit and skipsync 1, keepstate, anyterm, sameid and lostrow 3,
+// ignoregap 4. leaseread is TestStaleLeaders', seed 11.
 //
 // # What is not covered
 //

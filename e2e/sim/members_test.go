@@ -329,11 +329,11 @@ func (w *world) planRetire(from, to micros) {
 	can := func() bool {
 		rest := 0
 		for _, n := range w.machines {
-			if !n.gone {
+			if !n.gone && !n.retired {
 				rest++
 			}
 		}
-		return rest > 3 && w.expendable(w.machines[slot])
+		return rest > 3 && !w.machines[slot].retired && w.expendable(w.machines[slot])
 	}
 	w.during(from, to+2*second, func() {
 		w.once(to+2*second, can, func() { w.retire(w.machines[slot], first) })
