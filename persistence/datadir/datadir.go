@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 
 	"github.com/google/uuid"
 )
@@ -33,11 +34,12 @@ const (
 	private = 0o700
 )
 
-// Dir is an open data directory. One goroutine uses it.
+// Dir is an open data directory. One goroutine changes it; any may ask who the
+// node is.
 type Dir struct {
 	path string
 	lock *os.File
-	id   identity
+	id   atomic.Pointer[identity] // what it points to is never changed
 }
 
 // Open locks the folder, creates what a new one needs, and refuses one from
@@ -72,7 +74,7 @@ func (d *Dir) load() error {
 	case err != nil:
 		return err
 	}
-	d.id = id
+	d.id.Store(&id)
 	if d.New() {
 		return d.makeParts()
 	}
@@ -91,9 +93,9 @@ func (d *Dir) create() error {
 			return fmt.Errorf("datadir: %w", err)
 		}
 	}
-	d.id = identity{Format: Format, Node: uuid.NewString(), State: stateNew}
+	d.id.Store(&identity{Format: Format, Node: uuid.NewString(), State: stateNew})
 	// First the identity: a start cut short after it finds a new folder.
-	if err := writeIdentity(d.path, d.id); err != nil {
+	if err := writeIdentity(d.path, *d.id.Load()); err != nil {
 		return err
 	}
 	return d.makeParts()
@@ -131,20 +133,20 @@ func (d *Dir) Established() error {
 }
 
 func (d *Dir) change(change func(*identity)) error {
-	id := d.id
+	id := *d.id.Load()
 	change(&id)
 	if err := writeIdentity(d.path, id); err != nil {
 		return err
 	}
-	d.id = id
+	d.id.Store(&id)
 	return nil
 }
 
 // New is true until Established: log and store may have to be created.
-func (d *Dir) New() bool { return d.id.State == stateNew }
+func (d *Dir) New() bool { return d.id.Load().State == stateNew }
 
 // Node is the id of the node, a UUID.
-func (d *Dir) Node() string { return d.id.Node }
+func (d *Dir) Node() string { return d.id.Load().Node }
 
 // Path is the folder, absolute.
 func (d *Dir) Path() string { return d.path }
