@@ -26,7 +26,7 @@ import (
 // brought about has no place in the document.
 func TestOpenAPIWalk(t *testing.T) {
 	w := &walk{t: t, witness: witness(t)}
-	w.server = startServer(t, "--rate-login", "100000/100000")
+	w.server = startServer(t, "--rate-login", "100000/100000", "--fruitless-per-address", "1000000")
 	w.enter()
 	t.Run("answers", w.answers)
 	t.Run("refusals", w.refusals)
@@ -322,7 +322,7 @@ func (w *walk) often(t *testing.T) {
 // crowded: 503 where as many requests are being served as may. The one place
 // is held by logins, which take their time over the password.
 func (w *walk) crowded(t *testing.T) {
-	w.server = startServer(t, "--concurrent-requests", "1", "--rate-login", "100000/100000")
+	w.server = startServer(t, "--concurrent-requests", "1", "--rate-login", "100000/100000", "--fruitless-per-address", "1000000")
 	w.register(t, "alice")
 	token := w.login(t, "alice")
 	var hands sync.WaitGroup
@@ -359,7 +359,7 @@ func (w *walk) crowded(t *testing.T) {
 
 // draining: whoever connected in time and asks late hears that the node goes.
 func (w *walk) draining(t *testing.T) {
-	w.server = startServer(t, "--rate-login", "100000/100000")
+	w.server = startServer(t, "--rate-login", "100000/100000", "--fruitless-per-address", "1000000")
 	// Sessions are sent away spread over time; without any, the node would be
 	// gone at once.
 	for _, user := range []string{"alice", "bob", "carol"} {
