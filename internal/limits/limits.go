@@ -98,7 +98,7 @@ const (
 	LobbyPerAddress = 1024      // the same of one address
 	Bodies          = 64 << 20  // bytes of bodies, read or being read, of all requests together; the oldest lose
 	Handshakes      = 256       // opening handshakes of one address at once
-	Fruitless       = 256       // connections and requests of one address that came to nothing, before it has to wait; 8 a second are forgiven
+	Fruitless       = 256       // connections of one address that came to nothing, before it has to wait; 8 a second are forgiven; a refused request counts as a sixteenth
 	Newcomers       = 500       // connections taken a second while people talk
 	Talk            = 40        // messages a second that are called so, of those who have been here for a while
 	Regrets         = 65_536    // addresses of which those are counted

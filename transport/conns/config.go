@@ -45,7 +45,7 @@ type Config struct {
 	Conns           int // in all; 0: no bound of our own
 	Unauthenticated int // of one address (of one /64 in IPv6)
 	Handshakes      int // of one address, at once
-	Fruitless       int // of one address, that came to nothing within half a minute; requests as well
+	Fruitless       int // of one address, that came to nothing within half a minute; a refused request is a sixteenth
 	Newcomers       int // a second, while people talk
 	Inbox           int // calls posted and not yet run
 

@@ -4,16 +4,15 @@ import (
 	"net/http"
 
 	"github.com/rookery-im/rookery/internal/fault"
-	"github.com/rookery-im/rookery/transport/ws"
 )
 
-// patiently serves requests, and counts by address those that come to nothing:
-// what is refused, and what is asked by somebody who does not say who it is. To
+// patiently serves requests, and counts by address those that are refused. To
 // refuse costs a part of what it costs to serve, so that whoever does not care
 // about the answer, and asks as fast as it comes, takes the processor from those
 // who talk. So past Config.Fruitless an address waits for a second before each
 // of its requests is looked at. Who shares an address with such a one waits as
-// well, but is served: an address is no person.
+// well, but is served: an address is no person, and may be that of a proxy, or of
+// somebody who tries the API out. So a request counts much less than a connection.
 //
 // Opening handshakes are counted by receive. Who waits here stands in the lobby.
 func (c *Conns) patiently(next http.Handler) http.Handler {
@@ -30,15 +29,18 @@ func (c *Conns) patiently(next http.Handler) http.Handler {
 		}
 		j := &judged{ResponseWriter: w}
 		next.ServeHTTP(j, r)
-		if j.status >= http.StatusBadRequest || ws.Bearer(r.Header) == "" {
-			c.guests.vain(addr, 1+float64(max(0, r.ContentLength))/vainBytes)
+		if j.status >= http.StatusBadRequest {
+			c.guests.vain(addr, vainRequest+float64(max(0, r.ContentLength))/vainBytes)
 		}
 	})
 }
 
-// vainBytes of a body in vain count as one more request: to read it and find it
-// wrong takes as long.
-const vainBytes = 16 << 10
+// What a request in vain counts as, of a connection in vain; and how many bytes of
+// a body count as one more of these: to read it and find it wrong takes as long.
+const (
+	vainRequest = 1. / 16
+	vainBytes   = 16 << 10
+)
 
 // judged remembers the status of an answer.
 type judged struct {

@@ -50,7 +50,7 @@ func TestRefusedRequestsHaveAnAddressWait(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for range 3 {
+	for range int(3 / vainRequest) {
 		again()
 		h.answer(greedy, "no")
 	}
@@ -76,10 +76,32 @@ func TestLongBodiesInVainCountMore(t *testing.T) {
 	h.answer(again, "no")
 }
 
+// Who asks without a token, and is answered, has asked for something that is
+// there for everybody.
+func TestAnsweredRequestsAreNotInVain(t *testing.T) {
+	n := start(t, Config{Fruitless: 1}, &scribe{})
+	h := &hall{t: t, lobby: n.conns.lobby}
+	srv := &http.Server{ReadHeaderTimeout: patience, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "yes") })}
+	n.conns.Guard(srv)
+	h.listen(srv)
+	conn := h.from(1, "")
+	for range 40 {
+		if _, err := io.WriteString(conn, "GET /v1/x HTTP/1.1\r\nHost: here\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		h.answer(conn, "yes")
+	}
+	if n.conns.guests.wearies(netip.MustParseAddr("127.0.0.1")) {
+		t.Error("who was answered has to wait")
+	}
+}
+
 // Only so many are held back, each of which has a goroutine and a connection.
 func TestHeldBackRequestsAreBounded(t *testing.T) {
 	h, c := tired(t, 1)
-	h.answer(h.from(1, ask("Bearer bad")), "no")
+	for range int(1 / vainRequest) {
+		h.answer(h.from(1, ask("Bearer bad")), "no")
+	}
 	c.heldBack.Store(limits.HeldRefusals)
 	conn := h.from(1, ask("Bearer bad"))
 	b, err := io.ReadAll(conn) // to its end: the connection is closed

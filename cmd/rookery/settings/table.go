@@ -201,7 +201,7 @@ func connections() []Setting {
 		Name: "handshakes-per-address", Doc: "opening handshakes of one address at once",
 		kind: scalar(func(c *Config) *int { return &c.Node.Conns.Handshakes }, least(number[int](), 1)),
 	}, {
-		Name: "fruitless-per-address", Doc: "connections and requests of one address that came to nothing, before it has to wait for a second with each; they are forgiven in half a minute",
+		Name: "fruitless-per-address", Doc: "connections of one address that came to nothing, before it has to wait for a second with each; a request that is refused counts as a sixteenth of one; they are forgiven in half a minute",
 		kind: scalar(func(c *Config) *int { return &c.Node.Conns.Fruitless }, least(number[int](), 1)),
 	}, {
 		Name: "newcomers", Doc: "connections taken a second while people talk, who go before those who come; the others wait in the kernel's queue",
