@@ -84,9 +84,9 @@ type Config struct {
 	// from the request's Host where empty.
 	Node string
 	URL  string
-	// Others are the other nodes that take clients, those first that should be
-	// tried first; none where nil. Any goroutine.
-	Others func() []Elsewhere
+	// Nodes are those that take clients, this one among them, the one that should be
+	// tried first at the front; this one alone where nil. Any goroutine.
+	Nodes func() []Place
 	// Origins of web pages that may call the API from a browser, such as
 	// https://chat.example.org; "*" is every page.
 	Origins []string
@@ -145,8 +145,11 @@ func CheckOrigin(origin string) error {
 	return nil
 }
 
-// Elsewhere is another node, and where clients reach its WebSocket.
-type Elsewhere struct{ Node, URL string }
+// Place is a node, and where clients reach its WebSocket.
+type Place struct {
+	Node string `json:"node"`
+	URL  string `json:"url"` // empty for this node, which answers by Config.URL
+}
 
 // Validate reports every fault of the configuration.
 func (c Config) Validate() error {

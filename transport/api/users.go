@@ -159,18 +159,17 @@ func (a *API) nodes(c *call) (reply, *nodepb.Fault) {
 		}
 		at = scheme + "://" + c.r.Host + "/v1/ws"
 	}
-	type node struct {
-		Node string `json:"node"`
-		URL  string `json:"url"`
+	nodes := []Place{{Node: a.cfg.Node}}
+	if a.cfg.Nodes != nil {
+		nodes = a.cfg.Nodes()
 	}
-	nodes := []node{{a.cfg.Node, at}}
-	if a.cfg.Others != nil {
-		for _, o := range a.cfg.Others() {
-			nodes = append(nodes, node(o))
+	for i := range nodes {
+		if nodes[i].Node == a.cfg.Node {
+			nodes[i].URL = at
 		}
 	}
 	return object(http.StatusOK, struct {
-		Nodes []node `json:"nodes"`
+		Nodes []Place `json:"nodes"`
 	}{nodes})
 }
 

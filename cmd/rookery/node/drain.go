@@ -71,7 +71,7 @@ func (n *Node) sendAway(until time.Time) {
 		batch := open[:min(size, len(open))]
 		open = open[len(batch):]
 		n.conns.Post(func() {
-			alternates := n.alternates() // in another order for each batch
+			alternates := alternates(n.places(), i)
 			for j, c := range batch {
 				n.sessions.GoAway(c, time.Second+time.Duration(j%50)*100*time.Millisecond, alternates)
 			}

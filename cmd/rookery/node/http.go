@@ -26,7 +26,7 @@ func (n *Node) openHTTP(metrics *auth.Metrics) error {
 	}
 	n.api, err = api.New(api.Config{
 		Backend: n.rest, Tokens: n.tokens, Passwords: n.password, Ready: n, Mode: api.Mode(n.cfg.Registration), Invites: invites{n}, Registrar: registrar,
-		Node: n.dir.Node(), URL: n.cfg.PublicURL, Others: n.elsewhere, Origins: n.cfg.Origins, AccountsPerSecond: n.cfg.Login.PerSecond, AccountsBurst: n.cfg.Login.Burst,
+		Node: n.dir.Node(), URL: n.cfg.PublicURL, Nodes: n.places, Origins: n.cfg.Origins, AccountsPerSecond: n.cfg.Login.PerSecond, AccountsBurst: n.cfg.Login.Burst,
 		RequestsPerSecond: n.cfg.Requests.PerSecond, RequestsBurst: n.cfg.Requests.Burst, Concurrent: n.cfg.ConcurrentRequests,
 		Waiting: api.Waiting{Polls: n.cfg.Polls, Streams: n.streams}, Now: n.clock.due,
 		Log: n.cfg.Log.With("part", "api"), Metrics: api.NewMetrics(n.registry), AuthMetrics: metrics,

@@ -104,6 +104,7 @@ func (n *Node) tick(due *timers) {
 	if due.over(&due.sweep, sweepTick) {
 		n.sessions.Sweep()
 		n.heal(due.now)
+		n.survey()
 		n.observe()
 	}
 }

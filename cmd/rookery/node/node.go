@@ -93,6 +93,7 @@ type Node struct {
 	readiness atomic.Pointer[readiness]
 	failed    atomic.Pointer[readiness]
 	draining  atomic.Bool
+	near      atomic.Pointer[[]uint16]    // nodes that are there, by load
 	stamps    atomic.Pointer[route.Stamp] // of this node's connections; nil until it has a number
 }
 

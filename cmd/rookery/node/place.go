@@ -5,7 +5,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
@@ -17,7 +16,6 @@ import (
 	"github.com/rookery-im/rookery/cluster/control"
 	"github.com/rookery-im/rookery/cmd/rookery/certs"
 	"github.com/rookery-im/rookery/internal/limits"
-	"github.com/rookery-im/rookery/transport/api"
 )
 
 // Place is where a node stands in a cluster: how it finds the other nodes, and
@@ -213,24 +211,6 @@ func (n *Node) introduce() error {
 		return errBusy
 	}
 	return nil
-}
-
-// elsewhere are the other nodes that take clients, in an order that spreads them.
-// Any goroutine.
-func (n *Node) elsewhere() []api.Elsewhere {
-	v := n.cluster.view()
-	if v == nil {
-		return nil
-	}
-	there := n.cluster.there()
-	var others []api.Elsewhere
-	for _, m := range v.Members {
-		if m.Node != n.dir.Node() && m.State == control.Ready && m.Has(control.RoleGateway) && m.Clients != "" && there(m.Node) {
-			others = append(others, api.Elsewhere{Node: m.Node, URL: m.Clients})
-		}
-	}
-	rand.Shuffle(len(others), func(i, j int) { others[i], others[j] = others[j], others[i] })
-	return others
 }
 
 // clientsAt is where clients connect, as other nodes tell them.
