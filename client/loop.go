@@ -257,6 +257,8 @@ func (l *loop) do(e core.Effect) {
 		c.wg.Go(func() { c.ask(e) })
 	case core.Dial:
 		l.dial(e)
+	case core.Look:
+		c.wg.Go(func() { c.look(e) })
 	case core.Say:
 		if l.link != nil && l.link.id == e.Conn {
 			l.link.say(e.Frame)

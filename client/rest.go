@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"time"
 
@@ -143,6 +144,34 @@ func (r *rest) login(ctx context.Context, cfg Config) (core.Token, error) {
 // ask gets a token for the core, by the means it chose.
 func (c *Client) ask(e core.Ask) {
 	in := c.answerTo(e)
+	select {
+	case c.results <- in:
+	case <-c.done:
+	}
+}
+
+// look asks a node which nodes there are, for the core. What cannot be followed
+// from here is left out. Where nobody says, nothing is lost.
+func (c *Client) look(e core.Look) {
+	at := c.rest
+	if e.Alternate != "" {
+		other, err := parseBase(e.Alternate)
+		if err != nil {
+			return // it was dialled, so it is one
+		}
+		at = &rest{http: c.rest.http, base: other}
+	}
+	var answer struct {
+		Nodes []core.Place `json:"nodes"`
+	}
+	if err := at.do(c.ctx, http.MethodGet, "/v1/nodes", "", nil, &answer); err != nil {
+		c.log.Debug("which nodes there are is not known", "err", err)
+		return
+	}
+	in := core.Nodes{Places: slices.DeleteFunc(answer.Nodes, func(p core.Place) bool {
+		_, err := c.url.alternate(p.URL)
+		return err != nil
+	})}
 	select {
 	case c.results <- in:
 	case <-c.done:

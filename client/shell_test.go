@@ -381,6 +381,36 @@ func TestAlternates(t *testing.T) {
 	})
 }
 
+// A node that is cut off sends its clients away: to one that it named itself, while
+// it could, and that may be followed.
+func TestOtherNodesAreFound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newFakeServer(t)
+		asked := 0
+		c := connectTo(t, s, Config{HTTPClient: &http.Client{Transport: fakeREST{
+			"GET /v1/nodes": func(string) (int, string) {
+				asked++
+				return http.StatusOK, `{"nodes":[{"node":"n3","url":"ws://n3.example.org/v1/ws"},{"node":"n2","url":"wss://n2.example.org/v1/ws"}]}`
+			},
+		}}})
+		defer c.Close()
+		conn := s.greet()
+		synctest.Wait()
+		conn.closeBy(1013, "cut off from the majority")
+		conn = s.greet()
+		synctest.Wait()
+		conn.closeBy(1012, "restart")
+		s.greet()
+		synctest.Wait()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		want := "[wss://chat.example.org/v1/ws wss://n2.example.org/v1/ws wss://chat.example.org/v1/ws]"
+		if got := fmt.Sprint(s.urls); got != want || asked != 1 {
+			t.Errorf("dialled %s, want %s; asked %d times", got, want, asked)
+		}
+	})
+}
+
 // A token is renewed in its time, and kept.
 func TestRenewal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -158,6 +158,7 @@ func (m *Machine) dial() {
 	if len(m.alternates) > 0 {
 		alternate, m.alternates = m.alternates[0], m.alternates[1:]
 	}
+	m.places.at = alternate
 	m.do(Dial{Conn: m.conn, Alternate: alternate})
 	m.become(dialling)
 }
@@ -198,6 +199,7 @@ func (m *Machine) welcome(w *clientpb.Welcome) {
 	m.refusals, m.err = 0, nil
 	m.awayUntil, m.alternates = time.Time{}, nil
 	m.become(online)
+	m.look()
 	m.sayWatch()
 	m.outbox.ready(m.now)
 }
@@ -304,6 +306,7 @@ func (m *Machine) lost(code int, err error) {
 		m.state = resting
 		m.stop(Malformed, err)
 	default:
+		m.elsewhere(code, lived)
 		m.rest(m.pause(code))
 	}
 }

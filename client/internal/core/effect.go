@@ -47,6 +47,10 @@ type Dial struct {
 	Alternate string
 }
 
+// Look asks the node at the URL that Dial went to which nodes there are. Nodes
+// answers, or nothing does.
+type Look struct{ Alternate string }
+
 // Say sends a frame.
 type Say struct {
 	Conn  uint64
@@ -114,6 +118,7 @@ const (
 func (Write) effect()  {}
 func (Ask) effect()    {}
 func (Dial) effect()   {}
+func (Look) effect()   {}
 func (Say) effect()    {}
 func (Hangup) effect() {}
 func (Hold) effect()   {}

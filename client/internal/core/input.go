@@ -71,6 +71,9 @@ type NoToken struct {
 	Err     error
 }
 
+// Nodes are those that Look asked for, the best first.
+type Nodes struct{ Places []Place }
+
 // Dialled says that the connection is open; Frame and the like follow.
 type Dialled struct{ Conn uint64 }
 
@@ -111,6 +114,7 @@ func (Signal) input()  {}
 func (Wake) input()    {}
 func (Token) input()   {}
 func (NoToken) input() {}
+func (Nodes) input()   {}
 func (Dialled) input() {}
 func (Frames) input()  {}
 func (Heard) input()   {}

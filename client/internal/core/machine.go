@@ -99,6 +99,7 @@ type Machine struct {
 	deadline   time.Time // greeting, leaving
 	attempts   int
 	alternates []string
+	places     places
 	awayUntil  time.Time
 	node       string
 	ghostUntil time.Time
@@ -209,6 +210,8 @@ func (m *Machine) network(in Input) {
 		m.token(in)
 	case NoToken:
 		m.noToken(in)
+	case Nodes:
+		m.nodes(in.Places)
 	case Dialled:
 		if in.Conn == m.conn && m.state == dialling {
 			m.hello()

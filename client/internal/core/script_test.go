@@ -227,6 +227,13 @@ func (p *player) input(word string, args []string, arg func(int) string) Input {
 		return Token{Token: arg(0)}
 	case "notoken":
 		return NoToken{Means: p.m.asked, Refused: arg(0) == "refused", Gone: arg(0) == "gone", Err: errors.New("no token")}
+	case "nodes": // node=url
+		var list []Place
+		for _, a := range args {
+			node, url, _ := strings.Cut(a, "=")
+			list = append(list, Place{node, url})
+		}
+		return Nodes{Places: list}
 	case "dialled":
 		return Dialled{Conn: p.conn}
 	case "heard":
@@ -342,6 +349,8 @@ func render(e Effect) string {
 		return "ask " + [...]string{"", "login", "password", "token", "source"}[e.Means]
 	case Dial:
 		return strings.TrimSpace("dial " + e.Alternate)
+	case Look:
+		return strings.TrimSpace("look " + e.Alternate)
 	case Say:
 		return "say " + renderFrame(e.Frame)
 	case Hangup:
