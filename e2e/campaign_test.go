@@ -139,10 +139,13 @@ func (c *campaign) fault(n int) {
 	<-moment.C
 	mend()
 	c.network.heal()
-	for _, h := range c.members() {
+	members := c.members()
+	for _, h := range members { // all of them first: one alone may have no majority
 		if !h.server.alive() {
 			h.server.start()
 		}
+	}
+	for _, h := range members {
 		h.server.waitReady()
 	}
 	c.cluster.awaitReplicated()
