@@ -392,12 +392,7 @@ func (x *Exchange) send(o *outgoing, k Kind) {
 
 // refuseAll words of a body that the link did not take: nothing happened.
 func (x *Exchange) refuseAll(o *outgoing, body []byte) {
-	var m wirepb.Words
-	if err := m.UnmarshalVT(body); err != nil {
-		x.cfg.Log.Error("words that this node made", "err", err)
-		return
-	}
-	for _, w := range m.GetWords() {
+	for _, w := range x.own(body) {
 		in, conn := input(w)
 		if essential(in) {
 			x.remember(o, w)
@@ -407,6 +402,16 @@ func (x *Exchange) refuseAll(o *outgoing, body []byte) {
 			x.refuse(conn, kind, tag, w.GetUser())
 		}
 	}
+}
+
+// own words of a body that this node made.
+func (x *Exchange) own(body []byte) []*wirepb.Word {
+	var m wirepb.Words
+	if err := m.UnmarshalVT(body); err != nil {
+		x.cfg.Log.Error("words that this node made", "err", err)
+		return nil
+	}
+	return m.GetWords()
 }
 
 // remember a word until the link takes it.

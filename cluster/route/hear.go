@@ -264,12 +264,7 @@ func (x *Exchange) Returned(k Kind, to string, bodies [][]byte) {
 }
 
 func (x *Exchange) lostWords(o *outgoing, body []byte) {
-	var m wirepb.Words
-	if err := m.UnmarshalVT(body); err != nil {
-		x.cfg.Log.Error("words that this node made", "err", err)
-		return
-	}
-	for _, w := range m.GetWords() {
+	for _, w := range x.own(body) {
 		in, conn := input(w)
 		kind, _, told := kindOf(in)
 		switch {

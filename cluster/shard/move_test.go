@@ -15,23 +15,8 @@ func (n *troupe) step(wanted []string) balance.Kind {
 	if g == nil {
 		return balance.Wait
 	}
-	st := g.Status()
-	b := balance.Group{Self: st.Replica, Last: st.Applied, Changing: st.Changing}
-	for _, p := range st.Members {
-		b.Replicas = append(b.Replicas, balance.Replica{ID: p.Replica, Node: p.Node, Learner: p.Learner, Active: p.Active && !p.Filling, Match: p.Match})
-	}
-	s := balance.Next(b, wanted, func(node string) bool { return !n.cut[node] && n.nodes[node] != nil })
 	// What is refused is tried again.
-	switch s.Kind {
-	case balance.Add:
-		_, _ = g.AddLearner(s.Node)
-	case balance.Promote:
-		_ = g.Promote(s.Replica)
-	case balance.Transfer:
-		_ = g.Transfer(s.Replica)
-	case balance.Remove:
-		_ = g.Remove(s.Replica)
-	}
+	s, _ := g.Toward(wanted, func(node string) bool { return !n.cut[node] && n.nodes[node] != nil })
 	return s.Kind
 }
 

@@ -187,23 +187,8 @@ func (n *node) move() {
 		if !g.Leading() || n.set.Err() != nil {
 			continue
 		}
-		st := g.Status()
-		now := balance.Group{Self: st.Replica, Last: st.Applied, Changing: st.Changing}
-		for _, p := range st.Members {
-			now.Replicas = append(now.Replicas, balance.Replica{ID: p.Replica, Node: p.Node, Learner: p.Learner, Active: p.Active && !p.Filling, Match: p.Match})
-		}
-		s := balance.Next(now, w.intents[g.ID()], func(node string) bool { return !w.named[node].gone })
-		var err error
-		switch s.Kind {
-		case balance.Add:
-			_, err = g.AddLearner(s.Node)
-		case balance.Promote:
-			err = g.Promote(s.Replica)
-		case balance.Transfer:
-			err = g.Transfer(s.Replica)
-		case balance.Remove:
-			err = g.Remove(s.Replica)
-		default:
+		s, err := g.Toward(w.intents[g.ID()], func(node string) bool { return !w.named[node].gone })
+		if s.Kind == balance.Done || s.Kind == balance.Wait {
 			continue
 		}
 		n.note("shard %d: %v %s: %v", g.ID(), s.Kind, s.Node, err)

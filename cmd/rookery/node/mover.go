@@ -69,23 +69,13 @@ func (m *mover) step(g *shard.Group, v *control.View) bool {
 		member, ok := v.Node(node)
 		return ok && member.State == control.Ready
 	}
-	s := balance.Next(balanced(g.Status()), wanted(v, g.ID()), alive)
-	if s.Kind == balance.Done {
-		m.settled[g.ID()] = standOf(g, v)
-	}
-	if s.Kind == balance.Done || s.Kind == balance.Wait {
-		return false
-	}
-	var err error
+	s, err := g.Toward(wanted(v, g.ID()), alive)
 	switch s.Kind {
-	case balance.Add:
-		_, err = g.AddLearner(s.Node)
-	case balance.Promote:
-		err = g.Promote(s.Replica)
-	case balance.Transfer:
-		err = g.Transfer(s.Replica)
-	case balance.Remove:
-		err = g.Remove(s.Replica)
+	case balance.Done:
+		m.settled[g.ID()] = standOf(g, v)
+		return false
+	case balance.Wait:
+		return false
 	}
 	if err != nil {
 		if !errors.Is(err, shard.ErrChanging) && !errors.Is(err, shard.ErrNotLeading) {
@@ -108,12 +98,4 @@ func wanted(v *control.View, group uint32) (nodes []string) {
 		}
 	}
 	return nodes
-}
-
-func balanced(st shard.Status) balance.Group {
-	g := balance.Group{Self: st.Replica, Last: st.Applied, Changing: st.Changing}
-	for _, p := range st.Members {
-		g.Replicas = append(g.Replicas, balance.Replica{ID: p.Replica, Node: p.Node, Learner: p.Learner, Active: p.Active && !p.Filling, Match: p.Match})
-	}
-	return g
 }
