@@ -287,3 +287,26 @@ func TestClusterKeyIsRead(t *testing.T) {
 		}
 	}
 }
+
+// A node that was removed goes on while it has replicas, whose votes the others
+// need to do without it, but not for ever.
+func TestRemovedNodeHandsOver(t *testing.T) {
+	removed := time.Unix(1000, 0)
+	for name, c := range map[string]struct {
+		removed time.Time
+		holds   int
+		after   time.Duration
+		want    bool
+	}{
+		"a member":                    {time.Time{}, 0, time.Hour, false},
+		"removed, holds something":    {removed, 1, time.Second, false},
+		"removed, holds nothing":      {removed, 0, time.Second, true},
+		"nobody takes over for long":  {removed, 1, lingerMost + time.Second, true},
+		"nobody takes over, not long": {removed, 1, lingerMost - time.Second, false},
+	} {
+		k := &cluster{removed: c.removed, holds: func() int { return c.holds }}
+		if got := k.over(removed.Add(c.after)); got != c.want {
+			t.Errorf("%s: over %v", name, got)
+		}
+	}
+}
