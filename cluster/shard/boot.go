@@ -72,11 +72,11 @@ func (f First) checkpoint(group uint32) (Checkpoint, error) {
 type bootStorage struct {
 	raft.Storage
 	checkpoint Checkpoint
-	term       uint64 // of the leader that the replica's snapshot came from
+	held       holding
 }
 
 // InitialState may have to be ahead of what was written: the commit index rides
-// with later writes, and the checkpoint knows better. In the term of a snapshot's
+// with later writes, and what a checkpoint has, or began with, was applied. In the term of a snapshot's
 // leader this replica has not voted: it had not heard of it.
 func (s bootStorage) InitialState() (*raftpb.HardState, *raftpb.ConfState, error) {
 	hs, _, err := s.Storage.InitialState()
@@ -86,11 +86,11 @@ func (s bootStorage) InitialState() (*raftpb.HardState, *raftpb.ConfState, error
 	if raft.IsEmptyHardState(hs) {
 		hs = &raftpb.HardState{Term: proto.Uint64(s.checkpoint.Term), Vote: proto.Uint64(raft.None), Commit: proto.Uint64(0)}
 	}
-	if hs.GetTerm() < s.term {
-		hs = &raftpb.HardState{Term: proto.Uint64(s.term), Vote: proto.Uint64(raft.None), Commit: proto.Uint64(hs.GetCommit())}
+	if hs.GetTerm() < s.held.began {
+		hs = &raftpb.HardState{Term: proto.Uint64(s.held.began), Vote: proto.Uint64(raft.None), Commit: proto.Uint64(hs.GetCommit())}
 	}
-	if hs.GetCommit() < s.checkpoint.Index {
-		hs = &raftpb.HardState{Term: proto.Uint64(hs.GetTerm()), Vote: proto.Uint64(hs.GetVote()), Commit: proto.Uint64(s.checkpoint.Index)}
+	if applied := max(s.checkpoint.Index, s.held.ahead); hs.GetCommit() < applied {
+		hs = &raftpb.HardState{Term: proto.Uint64(hs.GetTerm()), Vote: proto.Uint64(hs.GetVote()), Commit: proto.Uint64(applied)}
 	}
 	return hs, s.checkpoint.ConfState, nil
 }
@@ -134,7 +134,7 @@ func openAt(s *Set, id uint32, cp Checkpoint) (g *Group, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("shard: group %d: checkpoint data: %w", id, err)
 	}
-	storage := bootStorage{Storage: c.Log.Storage(id), checkpoint: cp, term: held.began}
+	storage := bootStorage{Storage: c.Log.Storage(id), checkpoint: cp, held: held}
 	hs, _, err := storage.InitialState()
 	if err != nil {
 		return nil, fmt.Errorf("shard: group %d: %w", id, err)
@@ -179,7 +179,7 @@ func openAt(s *Set, id uint32, cp Checkpoint) (g *Group, err error) {
 	return &Group{
 		id: id, set: s, node: node, holding: held, data: cp.Data,
 		term: hs.GetTerm(), applied: cp.Index, appliedTerm: cp.Term, checkpointed: cp.Index,
-		conf: cp.ConfState, reads: map[uint64][]uint64{}, replayTo: last,
+		conf: cp.ConfState, reads: map[uint64][]uint64{},
 	}, nil
 }
 

@@ -165,7 +165,6 @@ func (s *Set) installed(c change) error {
 	if g.machine, err = s.config.Machine(g, g.version); err != nil {
 		return fmt.Errorf("shard: group %d: machine: %w", id, err)
 	}
-	g.replayTo = g.applied
 	delete(s.buried, id)
 	s.add(g)
 	s.config.Metrics.Snapshots.WithLabelValues("taken").Inc()

@@ -92,8 +92,7 @@ func (s *Set) maybeCheckpoint() {
 		if g.applied > g.checkpointed {
 			c.marks = append(c.marks, at)
 		}
-		// Until then the store may know what this replica has yet to apply again.
-		if g.applied >= g.replayTo {
+		if g.exact() {
 			c.cuts = append(c.cuts, cut{g, g.version, at})
 		}
 	}
@@ -101,14 +100,18 @@ func (s *Set) maybeCheckpoint() {
 	marks := c.marks
 	s.offload(WorkCheckpoint, func() {
 		start := s.config.Now()
-		err := writeCheckpoint(s.ctx, frozen, s.config.Log, marks)
+		err := writeCheckpoint(s.ctx, frozen, s.config.Log, s.config.Node, marks)
 		s.written <- writeOutcome{s.config.Now().Sub(start), err}
 		s.post()
 	})
 }
 
-// writeCheckpoint may save what is applied only after it is on the disk.
-func writeCheckpoint(ctx context.Context, f Frozen, log Log, marks []Checkpoint) error {
+// writeCheckpoint may save what is applied only after it is on the disk, and may
+// write no outcome before the log says that it may be there.
+func writeCheckpoint(ctx context.Context, f Frozen, log Log, node string, marks []Checkpoint) error {
+	if err := announce(log, node, marks); err != nil {
+		return err
+	}
 	if err := f.Write(ctx); err != nil {
 		return fmt.Errorf("shard: checkpoint: write the store: %w", err)
 	}
@@ -117,6 +120,36 @@ func writeCheckpoint(ctx context.Context, f Frozen, log Log, marks []Checkpoint)
 	}
 	if err := log.SaveCheckpoints(marks); err != nil {
 		return wrapLog("save checkpoints", err)
+	}
+	return nil
+}
+
+// announce has the log say how far ahead of its checkpoints the store may be from
+// now on. Without it a replica would have to wait, after a crash, until all that its
+// log held is applied or replaced before it could give a snapshot; where its
+// peers need one to agree on anything, that never comes.
+func announce(log Log, node string, marks []Checkpoint) error {
+	if len(marks) == 0 || mutantSilentWrite {
+		return nil
+	}
+	last := make([]Checkpoint, len(marks))
+	for i, m := range marks {
+		cp, ok := log.Checkpoint(m.Group)
+		if !ok {
+			return fmt.Errorf("shard: group %d has no checkpoint", m.Group)
+		}
+		held, err := decodeHolding(cp.Data, node)
+		if err != nil {
+			return fmt.Errorf("shard: group %d: checkpoint data: %w", m.Group, err)
+		}
+		held.ahead = max(held.ahead, m.Index)
+		if cp.Data, err = held.encode(); err != nil {
+			return fmt.Errorf("shard: group %d: %w", m.Group, err)
+		}
+		last[i] = cp
+	}
+	if err := log.SaveCheckpoints(last); err != nil {
+		return wrapLog("announce a checkpoint", err)
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -296,5 +297,45 @@ func (n *solo) checkRows(rt *rapid.T, acknowledged map[uint64]string) {
 		if applied[data] == 0 {
 			rt.Errorf("proposal %d (%q) was acknowledged, and is gone", token, data)
 		}
+	}
+}
+
+// A crash in the middle leaves the store ahead of the checkpoint. How far at most
+// the log knows, and that all of it is committed: the replica needs nobody to
+// apply it again, and until then counts as one whose store is not exact.
+func TestCrashInACheckpoint(t *testing.T) {
+	for _, tail := range []bool{false, true} {
+		n := newTrio(t)
+		one := n.elect(1)
+		n.propose(one, 1, "a=1")
+		n.settle()
+		at := one.g.Applied()
+		one.store.fail, one.store.partial = errDisk, 1
+		one.set.Checkpoint()
+		must(one.set.Round())
+		for one.set.Checkpointing() {
+			runtime.Gosched()
+			must(one.set.Round())
+		}
+		n.cut[1] = true
+		if tail {
+			n.propose(one, 2, "a=2") // never committed
+			n.settle()
+		}
+
+		one.set.Close()
+		one.log, one.store = one.log.crash(0), one.store.crash()
+		one.m.store = one.store
+		n.start(one)
+		if one.store.base["a"] != "1" || one.set.Replayed() {
+			t.Errorf("the store has %v, applied is %d, and that counts as replayed", one.store.base, one.g.Applied())
+		}
+		n.settle()
+		if got := one.g.Applied(); got != at || !one.set.Replayed() {
+			t.Errorf("tail %v: applied %d without the others, want %d", tail, got, at)
+		}
+		n.cut[1] = false
+		n.tick(3 * DefaultElectionTicks)
+		n.same()
 	}
 }

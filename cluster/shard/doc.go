@@ -77,10 +77,12 @@
 // # Checkpoints
 //
 // The log is the truth; the store is written behind it. A checkpoint freezes
-// the store's overlay together with the applied index of every group, writes
-// it out, syncs it, and only then saves the indexes in the log, which may then
+// the store's overlay together with the applied index of every group, has the log
+// note those as how far ahead the store may be from now on, writes it out, syncs
+// it, and only then saves the indexes in the log, which may then
 // forget what lies before them. Every step but the first and the last runs off
 // the loop. After a crash each group applies again what follows its checkpoint:
 // machines write absolute values, so it does no harm that the store may already
-// have some of it.
+// have some of it. Up to what was noted it does so at once, alone: that is
+// committed. From there on the store is exact, and snapshots can be given.
 package shard

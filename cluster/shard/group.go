@@ -86,7 +86,6 @@ type Group struct {
 	turn      candidacy
 	data      []byte            // holding, encoded: of the next checkpoint
 	heard     map[uint64]string // where replicas are that are not members yet, by what they say
-	replayTo  uint64            // up to which the log held entries at the start
 	cut       *Checkpoint       // what a snapshot is of: as of the last checkpoint; nil before one has completed
 	leaving   bool              // the configuration has this replica no more
 	alone     int               // ticks without a leader
@@ -282,10 +281,6 @@ func (g *Group) observe(rd *raft.Ready) {
 	if g.role == Follower && leads {
 		g.becomeElected()
 	}
-	if len(rd.Entries) > 0 && rd.Entries[0].GetIndex() <= g.replayTo {
-		// They take the place of some that were never committed, so never applied.
-		g.replayTo = rd.Entries[0].GetIndex() - 1
-	}
 	g.observeChange(rd.Entries)
 	if g.proposal.stage != proposed || g.proposal.index != 0 {
 		return
@@ -404,6 +399,10 @@ func (g *Group) confirm() {
 func (g *Group) checkpoint() Checkpoint {
 	return Checkpoint{Group: g.id, Index: g.applied, Term: g.appliedTerm, ConfState: g.conf, Data: g.data}
 }
+
+// exact says whether the store has the outcome of what is applied here, and of
+// nothing that followed it before the last start.
+func (g *Group) exact() bool { return g.applied >= g.ahead }
 
 // singleton says whether nobody else has a vote.
 func (g *Group) singleton() bool {

@@ -18,10 +18,11 @@ type holding struct {
 	version uint32            // of the key space that its rows are in
 	began   uint64            // term that the leader had whose snapshot it began with
 	buried  []uint64          // earlier replicas of this disk
+	ahead   uint64            // index up to which the store, as opened, may be ahead of the checkpoint
 }
 
 func (h holding) encode() ([]byte, error) {
-	m := &shardpb.Replica{Id: h.id, Version: h.version, Term: h.began, Buried: h.buried, Members: encodeMembers(h.members)}
+	m := &shardpb.Replica{Id: h.id, Version: h.version, Term: h.began, Buried: h.buried, Ahead: h.ahead, Members: encodeMembers(h.members)}
 	data, err := proto.Marshal(m)
 	if err != nil {
 		return nil, fmt.Errorf("encode replica: %w", err)
@@ -36,7 +37,10 @@ func decodeHolding(data []byte, node string) (holding, error) {
 	if err := proto.Unmarshal(data, &m); err != nil {
 		return holding{}, err
 	}
-	h := holding{id: m.GetId(), members: decodeMembers(m.GetMembers()), version: m.GetVersion(), began: m.GetTerm(), buried: m.GetBuried()}
+	h := holding{
+		id: m.GetId(), members: decodeMembers(m.GetMembers()), version: m.GetVersion(), began: m.GetTerm(),
+		buried: m.GetBuried(), ahead: m.GetAhead(),
+	}
 	if len(h.members) == 0 && h.id != 0 {
 		h.members[h.id] = node
 	}

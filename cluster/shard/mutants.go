@@ -10,3 +10,4 @@ package shard
 //     of another leader yet.
 //   - mutant_sameid: a node's replica of a group has the id that its last one had.
 //   - mutant_lostrow: the last row of a snapshot's chunk is left out.
+//   - mutant_silentwrite: the log is not told that a checkpoint is being written.

@@ -151,7 +151,7 @@ func (s *Set) Resume() error {
 		if fresh[i], err = openAt(s, g.id, g.checkpoint()); err != nil {
 			return err
 		}
-		fresh[i].machine, fresh[i].checkpointed, fresh[i].replayTo = g.machine, g.checkpointed, g.replayTo
+		fresh[i].machine, fresh[i].checkpointed = g.machine, g.checkpointed
 		fresh[i].cut, fresh[i].leaving = g.cut, g.leaving
 	}
 	clear(s.batch)
@@ -174,11 +174,11 @@ func (s *Set) Group(id uint32) *Group { return s.groups[id] }
 // Groups of which this node holds a replica, by id. The slice is the Set's.
 func (s *Set) Groups() []*Group { return s.order }
 
-// Replayed says whether every group has applied what its log held at the start:
-// from then on the store knows nothing that the log does not.
+// Replayed says whether every group has applied all that its store may have known
+// at the start: from then on the store is ahead of nothing.
 func (s *Set) Replayed() bool {
 	for _, g := range s.order {
-		if g.applied < g.replayTo {
+		if !g.exact() {
 			return false
 		}
 	}

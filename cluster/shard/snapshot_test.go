@@ -344,20 +344,20 @@ func TestSnapshotIsExactlyTheCheckpoint(t *testing.T) {
 	}
 }
 
-// Before a replica has applied again what its log held, the store may be ahead of
-// it: nothing is cut then.
+// Before a replica has applied again what a checkpoint was begun with, the store may
+// be ahead of it: nothing is cut then.
 func TestNoCutBeforeReplay(t *testing.T) {
 	n := newTroupe(t, "a", "b", "c")
 	n.grow("b")
 	n.grow("c")
 	n.write("a=1")
 	g := n.at("a")
-	g.cut, g.replayTo = nil, g.applied+1
+	g.cut, g.ahead = nil, g.applied+1
 	n.checkpoint("a")
 	if g.cut != nil {
 		t.Error("a cut that the store may be ahead of")
 	}
-	g.replayTo = g.applied
+	g.ahead = g.applied
 	n.checkpoint("a")
 	if g.cut == nil || g.cut.Index != g.applied {
 		t.Error("no cut after the replay")

@@ -115,19 +115,6 @@ func (w *world) standing() (text string) {
 // few seeds are part of every test run; make simulate has more.
 const few = 24
 
-// standstills are seeds that fail by a bug that is known and not mended yet, with how
-// they fail. Nothing is lost in them; a shard does not go on. A replica that has
-// restarted with a tail in its log gives no snapshot before it has applied all of
-// that; where it leads, and needs the one that wants the snapshot for its first
-// entry, neither happens. The seed goes from here with the bug.
-var standstills = map[uint64]string{77: "devices do not come to rest"}
-
-// stands says whether a run failed as its seed is known to, and nothing else did.
-func (w *world) stands() bool {
-	how, known := standstills[w.seed]
-	return known && len(w.skip) == 0 && len(w.faults) == 1 && strings.HasPrefix(w.faults[0].Error(), how)
-}
-
 // TestSeeds runs seeds from SIM_FROM on, SIM_SEEDS of them, or SIM_SEED alone.
 func TestSeeds(t *testing.T) {
 	from, count := number(t, "SIM_FROM", 1), number(t, "SIM_SEEDS", few)
@@ -140,13 +127,6 @@ func TestSeeds(t *testing.T) {
 	for seed := from; seed < from+count; seed++ {
 		w := simulate(t, seed, skipped(t))
 		all.add(w.stats)
-		if w.stands() {
-			t.Logf("seed %d stands still, as it is known to", seed)
-			continue
-		}
-		if how, known := standstills[seed]; known && len(w.skip) == 0 && len(w.faults) == 0 {
-			t.Errorf("seed %d does not fail any more (%s): take it from the list", seed, how)
-		}
 		if len(w.faults) > 0 {
 			w.report(t)
 			t.Log("with fewer faults:")

@@ -38,8 +38,8 @@
 // key that is new to the replayed log may be in Badger already. Until Replayed
 // was called and a checkpoint frozen after it has completed, PutNew is
 // therefore the same as Put, and every delete is a tombstone. (A checkpoint
-// frozen before all of the log was applied again would not do: entries that
-// Badger knows from before the crash would still be to come.) A database that
+// frozen before all that Badger may know was applied again would not do: some of
+// it would still be to come.) A database that
 // was empty at Open holds nothing to fear and is trusted from the start.
 //
 // # Rows from elsewhere

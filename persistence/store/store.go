@@ -217,6 +217,6 @@ func (s *Store) Get(key []byte) (value []byte, ok bool, err error) {
 // Bytes is the size of the live overlay, overhead included.
 func (s *Store) Bytes() int { return s.live.bytes }
 
-// Replayed says that everything the log held at Open has been applied, in every
+// Replayed says that everything Badger may have known at Open was applied again, in every
 // group. The first checkpoint frozen after it ends the distrust of PutNew.
 func (s *Store) Replayed() { s.replayed = true }

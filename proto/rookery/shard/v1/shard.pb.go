@@ -100,7 +100,11 @@ type Replica struct {
 	Term uint64 `protobuf:"varint,4,opt,name=term,proto3" json:"term,omitempty"`
 	// buried are the ids of earlier replicas of the group on this disk. They have
 	// voted and acknowledged, and may not come back without what they knew.
-	Buried        []uint64 `protobuf:"varint,5,rep,packed,name=buried,proto3" json:"buried,omitempty"`
+	Buried []uint64 `protobuf:"varint,5,rep,packed,name=buried,proto3" json:"buried,omitempty"`
+	// ahead is the index up to which the store may hold outcomes that are not in the
+	// checkpoint: a later one was begun and perhaps not completed. The entry is
+	// committed, since it was applied.
+	Ahead         uint64 `protobuf:"varint,6,opt,name=ahead,proto3" json:"ahead,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -168,6 +172,13 @@ func (x *Replica) GetBuried() []uint64 {
 		return x.Buried
 	}
 	return nil
+}
+
+func (x *Replica) GetAhead() uint64 {
+	if x != nil {
+		return x.Ahead
+	}
+	return 0
 }
 
 // Member is a replica and the node that holds it. It is also the context of the
@@ -776,13 +787,14 @@ var File_rookery_shard_v1_shard_proto protoreflect.FileDescriptor
 
 const file_rookery_shard_v1_shard_proto_rawDesc = "" +
 	"\n" +
-	"\x1crookery/shard/v1/shard.proto\x12\x10rookery.shard.v1\"\x93\x01\n" +
+	"\x1crookery/shard/v1/shard.proto\x12\x10rookery.shard.v1\"\xa9\x01\n" +
 	"\aReplica\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x122\n" +
 	"\amembers\x18\x02 \x03(\v2\x18.rookery.shard.v1.MemberR\amembers\x12\x18\n" +
 	"\aversion\x18\x03 \x01(\rR\aversion\x12\x12\n" +
 	"\x04term\x18\x04 \x01(\x04R\x04term\x12\x16\n" +
-	"\x06buried\x18\x05 \x03(\x04R\x06buried\",\n" +
+	"\x06buried\x18\x05 \x03(\x04R\x06buried\x12\x14\n" +
+	"\x05ahead\x18\x06 \x01(\x04R\x05ahead\",\n" +
 	"\x06Member\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\"\x8b\x03\n" +

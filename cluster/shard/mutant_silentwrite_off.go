@@ -1,0 +1,5 @@
+//go:build !mutant_silentwrite
+
+package shard
+
+const mutantSilentWrite = false
