@@ -2,6 +2,7 @@ package host
 
 import (
 	"encoding/binary"
+	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
 
@@ -116,7 +117,7 @@ func (s *Shard) Pending() bool { return !s.open.empty() }
 // Due says that Flush would send the open batch on its way at once. One that is
 // not taken is tried again with the next tick: a disk may stay full for long.
 func (s *Shard) Due() bool {
-	return s.flight == nil && !s.held && (s.open.eager || s.open.full()) && s.Leading()
+	return s.flight == nil && !s.held.is && (s.open.eager || s.open.full()) && s.Leading()
 }
 
 // Flush sends the open batch on its way, unless one is in flight, or nothing
@@ -140,10 +141,10 @@ func (s *Shard) Flush() {
 		// is taken or the term ends. When it is full, Tell says ErrBusy.
 		b.data, b.count, b.trims = b.data[:data], count, b.trims[:0]
 		s.outbox.keepTrims()
-		s.hold(err)
+		s.hold(now, err)
 		return
 	}
-	s.held = false
+	s.held.is = false
 	s.flight, s.open = b, s.fresh(b.token+1)
 }
 
@@ -160,10 +161,24 @@ func (s *Shard) start(b *batch, now uint64) error {
 	return err
 }
 
-func (s *Shard) hold(err error) {
+// holdNews is how long batches are not taken before that is worth a line: while
+// leadership is handed over none is, for a moment.
+const holdNews = 2 * time.Second
+
+// held says that the last attempt to flush was refused.
+type held struct {
+	is    bool
+	since uint64 // first of them, milliseconds
+	told  bool
+}
+
+func (s *Shard) hold(now uint64, err error) {
 	s.cfg.Metrics.Held.Inc()
-	if !s.held {
-		s.held = true
+	switch h := &s.held; {
+	case !h.is:
+		*h = held{is: true, since: now}
+	case !h.told && over(now, h.since, uint64(holdNews.Milliseconds())):
+		h.told = true
 		s.log.Warn("batches are not taken", "err", err)
 	}
 }

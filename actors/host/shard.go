@@ -50,7 +50,7 @@ type Shard struct {
 	flight  *batch
 	spare   *batch
 	settled uint64 // every batch up to this token is applied or lost
-	held    bool   // the last attempt to flush was refused
+	held    held
 	pushes  uint64 // mutant_lostdeliver
 
 	// Of the call under way.

@@ -75,11 +75,15 @@ func (s *Set) Forsake(node string) {
 // keep leadership that is being handed over to that node: it takes nothing for as
 // long as that lasts.
 func (g *Group) keep(node string) {
-	if g.role != Leading {
+	if g.role != Leading || !g.handing {
 		return
+	}
+	if at, _ := g.nodeOf(g.heir); at == node {
+		g.handing, g.heir = false, raft.None
 	}
 	if at, _ := g.nodeOf(g.node.BasicStatus().LeadTransferee); at == node {
 		g.node.TransferLeader(g.Replica()) // which ends the other
+		g.handing = false
 		g.touch()
 	}
 }

@@ -87,7 +87,8 @@ func (g *Group) Remove(replica uint64) error {
 }
 
 // Transfer begins to hand leadership over to a voter. No proposals are taken
-// until that has succeeded, or an election timeout is over.
+// until that has succeeded, or an election timeout is over. The one in flight is
+// committed before, so that nobody has to wonder what became of it.
 func (g *Group) Transfer(replica uint64) error {
 	if err := g.changeable(); err != nil {
 		return err
@@ -95,16 +96,28 @@ func (g *Group) Transfer(replica uint64) error {
 	if !slices.Contains(g.conf.GetVoters(), replica) || replica == g.Replica() {
 		return fmt.Errorf("%w: %x of group %d cannot take over", ErrMember, replica, g.id)
 	}
-	g.node.TransferLeader(replica)
-	g.touch()
+	g.handing, g.heir = true, replica
+	g.handOver()
 	return nil
+}
+
+// handOver goes on with it: to the heir, when the time has come, and to nobody once
+// Raft has given it up.
+func (g *Group) handOver() {
+	switch {
+	case !g.handing:
+	case g.heir == raft.None:
+		g.handing = g.node.BasicStatus().LeadTransferee != raft.None
+	case g.proposal.stage == nothing:
+		g.node.TransferLeader(g.heir)
+		g.heir = raft.None
+		g.touch()
+	}
 }
 
 // Changing says whether a change of the configuration, or of the leader, is
 // under way.
-func (g *Group) Changing() bool {
-	return g.changing || g.role == Leading && g.node.BasicStatus().LeadTransferee != raft.None
-}
+func (g *Group) Changing() bool { return g.changing || g.handing }
 
 func (g *Group) changeable() error {
 	switch {

@@ -83,6 +83,37 @@ func TestTransfer(t *testing.T) {
 	}
 }
 
+// What is in flight when leadership is handed over is decided before.
+func TestTransferWaitsForTheProposal(t *testing.T) {
+	n := newTrio(t)
+	one := n.elect(1)
+	n.propose(one, 7, "a=1")
+	must(one.g.Transfer(2))
+	n.settle()
+	n.want(1, n.trace.take(), "apply a=1", "committed 7", "follow")
+	n.refused(one.g.Propose(8, []byte("a=2")), ErrNotLeading)
+	if two := n.nodes[2]; !two.g.Leading() {
+		t.Errorf("node 2 is %v", two.g.Role())
+	}
+}
+
+// Who is handing over takes no proposal, and does again when that came to nothing.
+func TestTransferComesToNothing(t *testing.T) {
+	n := newTrio(t)
+	one := n.elect(1)
+	n.cut[2] = true
+	must(one.g.Transfer(2))
+	n.settle()
+	n.refused(one.g.Propose(7, []byte("a=1")), ErrHandover)
+	n.tick(DefaultElectionTicks + 1)
+	if one.g.Changing() {
+		t.Error("it is still being handed over")
+	}
+	n.propose(one, 8, "a=1")
+	n.settle()
+	n.want(1, n.trace.take(), "apply a=1", "committed 8")
+}
+
 // Members outlive a restart, in the checkpoint as well as in the log after it.
 func TestMembersOutliveRestart(t *testing.T) {
 	n := newSolo(t, func(c *Config) { c.Node = "here" })

@@ -17,6 +17,7 @@ var (
 	ErrNotLeading = errors.New("shard: this replica does not lead")
 	ErrInFlight   = errors.New("shard: a proposal is in flight already")
 	ErrOverloaded = errors.New("shard: too much is waiting to be written")
+	ErrHandover   = errors.New("shard: leadership is being handed over")
 	ErrBroken     = errors.New("shard: the node has stopped accepting")
 	// ErrLog is why a node stops accepting when its log broke: once the log is
 	// repaired, Set.Resume goes on.
@@ -104,6 +105,8 @@ type Group struct {
 	changing                           bool   // a change of the configuration was begun
 	changes                            uint64 // applied
 	changeIndex                        uint64 // of its entry, once it was in a Ready
+	handing                            bool   // leadership over
+	heir                               uint64 // who gets it, once no proposal is in flight
 
 	proposal  proposal
 	queued    []uint64            // reads that wait for the next round
@@ -144,6 +147,8 @@ func (g *Group) Propose(token uint64, data []byte) error {
 		return ErrNotLeading
 	case g.proposal.stage != nothing:
 		return ErrInFlight
+	case g.handing:
+		return ErrHandover
 	case len(data) == 0:
 		return errors.New("shard: an empty proposal")
 	case g.set.config.Store.Bytes() >= g.set.config.OverlayBound:
@@ -190,6 +195,7 @@ func (g *Group) tick() {
 		g.node.Tick()
 	}
 	g.maybeStand()
+	g.handOver()
 	g.lonely()
 	if (g.set.ticks+uint64(g.id))%uint64(g.set.config.ElectionTicks) == 0 {
 		g.follow()
@@ -305,7 +311,7 @@ func (g *Group) becomeLeading() {
 
 func (g *Group) becomeFollower(reason string) {
 	was := g.role
-	g.role, g.changing = Follower, false
+	g.role, g.changing, g.handing, g.heir = Follower, false, false, raft.None
 	switch g.proposal.stage {
 	case queued:
 		g.dropProposal(reason)
@@ -374,6 +380,7 @@ func (g *Group) applyEntry(e *raftpb.Entry) error {
 	}
 	if g.proposal.stage == proposed && g.proposal.index == e.GetIndex() {
 		g.machine.Committed(g.endProposal())
+		g.handOver()
 	}
 	return nil
 }
