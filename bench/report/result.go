@@ -58,6 +58,11 @@ type Result struct {
 	P99At90Ms     float64 `json:"p99At90Ms,omitempty"`     // the same at 90 % of the maximum
 	P99Ratio      float64 `json:"p99Ratio,omitempty"`      // the one over the other
 
+	// join, of which p99Ratio is as well: of deliver, during the move over before it
+	MoveSeconds   float64 `json:"moveSeconds,omitempty"`   // from the node's start until every group is where it ought to be
+	MovedReplicas float64 `json:"movedReplicas,omitempty"` // of shards, that are where none was before
+	MovedRatio    float64 `json:"movedRatio,omitempty"`    // to the least that evens out the load
+
 	// LostConnections ended unasked; where a scenario has its clients come back,
 	// they did, and sent again what had no answer.
 	LostConnections int `json:"lostConnections"`

@@ -301,5 +301,5 @@ func (w *World) oneToEach(ctx context.Context, group, users int) (report.Phase, 
 	if err := w.halt(ctx); err != nil {
 		return p, err
 	}
-	return p, w.settle(ctx, "one to each", 30*time.Second)
+	return p, w.settle(ctx, "one to each", 0, 30*time.Second)
 }

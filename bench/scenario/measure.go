@@ -26,6 +26,10 @@ type Stretch struct {
 	// up to Most.
 	Checkpoints int
 	Most        time.Duration
+	// Begin, where set, is what the measured part begins with; it goes on until
+	// Until, asked each second, says so, up to Most.
+	Begin func(ctx context.Context) error
+	Until func(ctx context.Context) (bool, error)
 	// Settle is how long what is open may take when the sending has ended.
 	Settle time.Duration
 	// Overload says that the drive offers more than can be done.
@@ -56,6 +60,10 @@ func (w *World) sample(ctx context.Context) (s sample, err error) {
 // settled. What it gives are the figures of the measured part; the latencies are
 // of all messages that were to be sent in it, however late their answers came.
 func (w *World) Measure(ctx context.Context, s Stretch) (report.Phase, error) {
+	was, err := w.fleet.Status(ctx)
+	if err != nil {
+		return report.Phase{}, err
+	}
 	if err := w.driveAll(ctx, s); err != nil {
 		return report.Phase{}, err
 	}
@@ -69,11 +77,22 @@ func (w *World) Measure(ctx context.Context, s Stretch) (report.Phase, error) {
 	if err != nil {
 		return report.Phase{}, err
 	}
-	enough := func(m target.Metrics) bool {
-		return m[metricCheckpoints]-before.metrics[metricCheckpoints] >= float64(s.Checkpoints*len(w.env.Node.Addresses())) ||
-			time.Since(before.at) >= s.Most
+	if s.Begin != nil {
+		if err := s.Begin(ctx); err != nil {
+			return report.Phase{}, err
+		}
 	}
-	seen, err := w.watch(ctx, s.Name, s.During, enough)
+	seen, err := w.watch(ctx, s.Name, s.During, func(m target.Metrics) (bool, error) {
+		if time.Since(before.at) >= s.Most {
+			return true, nil
+		}
+		if s.Until != nil {
+			if done, err := s.Until(ctx); !done || err != nil {
+				return false, err
+			}
+		}
+		return m[metricCheckpoints]-before.metrics[metricCheckpoints] >= float64(s.Checkpoints*len(w.env.Node.Addresses())), nil
+	})
 	if err != nil {
 		return report.Phase{}, err
 	}
@@ -87,7 +106,7 @@ func (w *World) Measure(ctx context.Context, s Stretch) (report.Phase, error) {
 	p := phase(before, after, seen)
 	p.Name, p.Offered, p.Overload = s.Name, s.Drive.Rate, s.Overload
 	halted := time.Now()
-	if err := w.settle(ctx, s.Name, s.Settle); err != nil {
+	if err := w.settle(ctx, s.Name, was.Open, s.Settle); err != nil {
 		return p, err
 	}
 	p.SettleSeconds = time.Since(halted).Seconds()
@@ -135,16 +154,22 @@ const (
 )
 
 // watch prints a line a second, keeps the series, and returns when the time is
-// over and enough says so.
-func (w *World) watch(ctx context.Context, name string, during time.Duration, enough func(target.Metrics) bool) (seen sample, err error) {
+// over and enough, asked each second, says so.
+func (w *World) watch(ctx context.Context, name string, during time.Duration, enough func(target.Metrics) (bool, error)) (seen sample, err error) {
 	begin := time.Now()
 	last, err := w.sample(ctx)
 	if err != nil {
 		return seen, err
 	}
 	for {
+		done := enough == nil
+		if !done {
+			if done, err = enough(last.metrics); err != nil {
+				return seen, err
+			}
+		}
 		left := during - time.Since(begin)
-		if left <= 0 && (enough == nil || enough(last.metrics)) {
+		if left <= 0 && done {
 			return seen, nil
 		}
 		if left <= 0 || left > time.Second {
@@ -241,15 +266,15 @@ func latencies(p *report.Phase, r load.Report) {
 	}
 }
 
-// settle waits until nothing is open any more. What stays open for too long is
-// no error here: the account will say what it is.
-func (w *World) settle(ctx context.Context, name string, patience time.Duration) error {
+// settle waits until no more is open than was before. What stays open for too long
+// is no error here: the account will say what it is.
+func (w *World) settle(ctx context.Context, name string, before int, patience time.Duration) error {
 	if patience == 0 {
 		patience = 30 * time.Second
 	}
 	_, err := w.wait(ctx, name+", settling", patience, func(s load.Status) bool {
 		// Nothing has come for long: nothing will.
-		return s.Open == 0 || s.LastEvent > 0 && s.Live == 0 && s.Now-s.LastEvent > int64(5*time.Second)
+		return s.Open <= before || s.LastEvent > 0 && s.Live == 0 && s.Now-s.LastEvent > int64(5*time.Second)
 	})
 	if err != nil && ctx.Err() == nil {
 		w.env.Say("  %v", err)

@@ -76,7 +76,7 @@ func (o *Offline) Run(ctx context.Context, env *Env) (_ *report.Result, err erro
 	}
 	r.Phases = append(r.Phases, drained)
 	r.DrainRate = drained.Rate
-	if err := w.settle(ctx, "drained", time.Minute); err != nil {
+	if err := w.settle(ctx, "drained", 0, time.Minute); err != nil {
 		return nil, err
 	}
 	worst(r)

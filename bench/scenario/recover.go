@@ -98,7 +98,7 @@ func (c *Recover) Run(ctx context.Context, env *Env) (_ *report.Result, err erro
 	r.ServerCPUPerMillion, r.ClientCPUPerMillion = stored.ServerCPUPerMillion, stored.ClientCPUPerMillion
 	r.SentMs, r.BytesWrittenPerMessage = stored.SentMs, stored.BytesWrittenPerMessage
 	worst(r)
-	if err := w.settle(ctx, "drained", time.Minute); err != nil {
+	if err := w.settle(ctx, "drained", 0, time.Minute); err != nil {
 		return nil, err
 	}
 	return r, w.Finish(ctx, r)

@@ -35,7 +35,7 @@ func NeedsStandIns(s Scenario) bool {
 
 // All scenarios, each new, in the order they are listed.
 func All() []Scenario {
-	return []Scenario{&Empty{}, &Idle{}, &Pairs{}, &Devices{}, &Offline{}, &Storm{}, &Mixed{}, &Saturate{}, &Recover{}, &Hostile{}}
+	return []Scenario{&Empty{}, &Idle{}, &Pairs{}, &Devices{}, &Offline{}, &Storm{}, &Mixed{}, &Saturate{}, &Recover{}, &Join{}, &Hostile{}}
 }
 
 // Find a scenario by its name.

@@ -171,7 +171,7 @@ func TestParameters(t *testing.T) {
 			}
 		}
 	}
-	if len(names) != 10 {
+	if len(names) != 11 {
 		t.Errorf("%d scenarios: %v", len(names), names)
 	}
 }

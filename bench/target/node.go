@@ -44,6 +44,7 @@ type own struct {
 	log     *os.File
 	process *exec.Cmd
 	ended   chan struct{}
+	next    SelfConfig // of a node that joins; none where there is no cluster
 }
 
 // Given is a node that runs. A pid of 0 is asked of it; whether that is a
