@@ -197,12 +197,12 @@ func (t *turn) finish(l link) bool {
 // session of the user stamps its sends with the new device, so that nothing
 // accepted after the answer lacks a copy for it.
 //
-// With one exception: sessions that have not attached again since the shard
-// changed its leader are not known, and not waited for. One that has no news of
-// the change goes on stamping its sends as before, for 10 s at most
-// (route.Parting), and each is accepted within limits.AnswerTimeout or not at all.
-// Where the user had but the one device, such a send asks for no copy, and the
-// new device does not get it. With another device a copy is made, for all.
+// Sessions that have not attached again since the shard changed its leader are not
+// known, and not waited for. Their sends are copied to this actor for another
+// reason: the session's node knows of the change, or the recipient's does
+// (route, Send.term). What is left is a send that comes before either has heard the
+// new leader, which says so at once, and each 300 ms. Where the user had but the
+// one device, it asks for no copy, and the new device does not get it.
 func (t *turn) linkDevice(ask *nodepb.Ask, m *nodepb.LinkDevice) {
 	switch {
 	case !t.exists() || t.account.GetPassword() != m.GetPassword():

@@ -181,12 +181,20 @@ func (x *Exchange) Tell(user string, in any) error {
 	if to == 0 || to == x.self || !ok && !essential(in) {
 		return ErrNoLeader
 	}
+	if m, ok := in.(*nodepb.Send); ok {
+		m.Term = x.termOf(m)
+	}
 	w, ok := word(user, in)
 	if !ok {
 		return errEncode
 	}
 	x.cfg.Metrics.Words.Inc()
 	return x.put(x.to(to), Words, wordsField, w)
+}
+
+// termOf the sender's own shard.
+func (x *Exchange) termOf(m *nodepb.Send) uint64 {
+	return x.directory.Term(x.cfg.ShardOf(m.GetOrigin().GetUser()))
 }
 
 // Deliver what an actor of a shard here says.

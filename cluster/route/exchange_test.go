@@ -162,6 +162,31 @@ func TestHint(t *testing.T) {
 	}
 }
 
+// A send of a session that has not heard of its own shard's new term is copied to
+// the sender's actor, whatever devices the session knows of.
+func TestSendsOfAnEarlierTerm(t *testing.T) {
+	s, from := newStand()
+	from.directory.Confirm(1, 1, 4, s.now) // alice's shard, and bob's
+	from.directory.Confirm(4, 2, 5, s.now)
+	send := &nodepb.Send{Origin: &nodepb.Origin{Conn: NewStamp(1, 3).Connection(9), User: "alice@x.", Device: 1}, To: "bob"}
+	if err := from.Tell("bob", send); err != nil {
+		t.Fatal(err)
+	}
+	if send.GetTerm() != 4 {
+		t.Errorf("stamped with term %d", send.GetTerm())
+	}
+	for term, want := range map[uint64]bool{3: false, 4: false, 5: true} {
+		s, x := newStand()
+		x.cfg.ShardOf = func(user string) uint32 { return map[string]uint32{"bob": 1, "alice@x.": 4}[user] }
+		x.directory.Confirm(4, 3, term, s.now)
+		in := proto.CloneOf(send)
+		x.take(2, "bob", in, in.GetOrigin().GetConn())
+		if len(s.told) != 1 || in.GetCopy() != want {
+			t.Errorf("term %d is known, 4 was stamped: told %v, want copy %v", term, s.told, want)
+		}
+	}
+}
+
 // What a word to another node costs, and a delivery; see also actors/host and
 // transport/session, where nothing is to be added for what stays here.
 func BenchmarkExchange(b *testing.B) {

@@ -6,6 +6,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/rookery-im/rookery/internal/limits"
+	nodepb "github.com/rookery-im/rookery/proto/rookery/node/v1"
 	wirepb "github.com/rookery-im/rookery/proto/rookery/wire/v1"
 )
 
@@ -120,6 +121,9 @@ func (x *Exchange) hearWords(from uint16, body []byte) error {
 
 // take a word of another node, or say that it was not taken.
 func (x *Exchange) take(from uint16, user string, in any, conn Conn) {
+	if m, ok := in.(*nodepb.Send); ok && m.GetTerm() < x.termOf(m) {
+		m.Copy = true // the session has not attached in the term that is known here
+	}
 	shard := x.cfg.ShardOf(user)
 	if _, leads := x.cfg.Owners.Leads(shard); leads && !x.mistakable(from) && x.cfg.Owners.Tell(shard, user, in) == nil {
 		return

@@ -453,7 +453,11 @@ type Send struct {
 	// others are the sender's other devices as its session knows them.
 	Others []uint32 `protobuf:"varint,13,rep,packed,name=others,proto3" json:"others,omitempty"`
 	// copy asks for a copy to the sender's actor even where others is empty.
-	Copy          bool `protobuf:"varint,14,opt,name=copy,proto3" json:"copy,omitempty"`
+	Copy bool `protobuf:"varint,14,opt,name=copy,proto3" json:"copy,omitempty"`
+	// term of the sender's own shard that the session's node knows of, where this
+	// goes to another node: that one may know of a later, in which devices may have
+	// been linked that others lacks.
+	Term          uint64 `protobuf:"varint,15,opt,name=term,proto3" json:"term,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -584,6 +588,13 @@ func (x *Send) GetCopy() bool {
 		return x.Copy
 	}
 	return false
+}
+
+func (x *Send) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
 }
 
 type TargetPayload struct {
@@ -3210,7 +3221,7 @@ const file_rookery_node_v1_node_proto_rawDesc = "" +
 	"\x03ref\x18\x02 \x01(\rR\x03ref\x12\x12\n" +
 	"\x04peer\x18\x03 \x01(\tR\x04peer\x12\x14\n" +
 	"\x05order\x18\x04 \x01(\x04R\x05order\x12\x18\n" +
-	"\awritten\x18\x05 \x01(\x04R\awritten\"\xf6\x02\n" +
+	"\awritten\x18\x05 \x01(\x04R\awritten\"\x8a\x03\n" +
 	"\x04Send\x12/\n" +
 	"\x06origin\x18\x01 \x01(\v2\x17.rookery.node.v1.OriginR\x06origin\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x10\n" +
@@ -3226,7 +3237,8 @@ const file_rookery_node_v1_node_proto_rawDesc = "" +
 	"\breply_to\x18\v \x01(\fR\areplyTo\x12\x10\n" +
 	"\x03ttl\x18\f \x01(\x04R\x03ttl\x12\x16\n" +
 	"\x06others\x18\r \x03(\rR\x06others\x12\x12\n" +
-	"\x04copy\x18\x0e \x01(\bR\x04copy\"U\n" +
+	"\x04copy\x18\x0e \x01(\bR\x04copy\x12\x12\n" +
+	"\x04term\x18\x0f \x01(\x04R\x04term\"U\n" +
 	"\rTargetPayload\x12\x12\n" +
 	"\x04user\x18\x01 \x01(\tR\x04user\x12\x16\n" +
 	"\x06device\x18\x02 \x01(\rR\x06device\x12\x18\n" +
