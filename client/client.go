@@ -85,7 +85,7 @@ func newClient(cfg Config) (*Client, error) {
 	}
 	return &Client{
 		cfg: cfg, own: own, url: u, store: cfg.Store, log: cfg.Logger,
-		rest:      &rest{http: cfg.HTTPClient, base: u},
+		rest:      &rest{http: cfg.HTTPClient, nodes: newNodes(u)},
 		dial:      dialWebSocket(cfg.Encoding, cfg.HTTPClient),
 		requests:  make(chan request),
 		net:       make(chan core.Input),

@@ -76,7 +76,8 @@
 // The client connects by itself and again, with exponential backoff and full
 // jitter, obeying the server's goAway and close codes. Where the server has
 // several nodes it learns of them, and goes to another one where the node that it
-// is on says so, or nothing answers at Config.URL, where its calls still go.
+// is on says so, or nothing answers at Config.URL. So do its calls, but for one that
+// must not be made twice and may have reached a node.
 // Status tells where it stands, and a StateChanged event each change. It stops
 // for good, with an error of its own, where connecting again would not help:
 // ErrDisplaced, ErrUnlinked, ErrUnauthenticated, ErrProtocol, ErrStore. Next and

@@ -21,10 +21,12 @@ const (
 	restBody    = 1 << 20          // bytes of an answer
 )
 
+const pathTokens = "/v1/tokens"
+
 // rest makes calls.
 type rest struct {
-	http *http.Client
-	base base
+	http  *http.Client
+	nodes *nodes
 }
 
 // problem is an error as the server sends it.
@@ -43,19 +45,25 @@ type deviceRef struct {
 	Device uint32 `json:"device"`
 }
 
-// do makes one call. in and out may be nil.
+// do makes one call, at another node where one does not answer. in and out may be nil.
 func (r *rest) do(ctx context.Context, method, path, token string, in, out any) error {
-	ctx, cancel := context.WithTimeout(ctx, restTimeout)
-	defer cancel()
-	var body io.Reader
+	var body []byte
 	if in != nil {
-		b, err := json.Marshal(in)
-		if err != nil {
+		var err error
+		if body, err = json.Marshal(in); err != nil {
 			return fmt.Errorf("encode: %w", err)
 		}
-		body = bytes.NewReader(b)
 	}
-	req, err := http.NewRequestWithContext(ctx, method, r.base.rest(path), body)
+	ctx, cancel := context.WithTimeout(ctx, restTimeout)
+	defer cancel()
+	return r.nodes.each(ctx, repeatable(method, path), func(ctx context.Context, b base) error {
+		return r.at(ctx, b, method, path, token, body, out)
+	})
+}
+
+// at makes a call at one node.
+func (r *rest) at(ctx context.Context, b base, method, path, token string, in []byte, out any) error {
+	req, err := http.NewRequestWithContext(ctx, method, b.rest(path), bytes.NewReader(in))
 	if err != nil {
 		return err
 	}
@@ -67,12 +75,12 @@ func (r *rest) do(ctx context.Context, method, path, token string, in, out any) 
 	}
 	resp, err := r.http.Do(req)
 	if err != nil {
-		return err
+		return noAnswer{err}
 	}
 	defer resp.Body.Close()
 	data, err := io.ReadAll(io.LimitReader(resp.Body, restBody))
 	if err != nil {
-		return fmt.Errorf("read the answer: %w", err)
+		return noAnswer{fmt.Errorf("read the answer: %w", err)}
 	}
 	if resp.StatusCode >= 300 {
 		return problemOf(resp, data)
@@ -153,18 +161,19 @@ func (c *Client) ask(e core.Ask) {
 // look asks a node which nodes there are, for the core. What cannot be followed
 // from here is left out. Where nobody says, nothing is lost.
 func (c *Client) look(e core.Look) {
-	at := c.rest
+	at := c.url
 	if e.Alternate != "" {
-		other, err := parseBase(e.Alternate)
-		if err != nil {
+		var err error
+		if at, err = parseBase(e.Alternate); err != nil {
 			return // it was dialled, so it is one
 		}
-		at = &rest{http: c.rest.http, base: other}
 	}
 	var answer struct {
 		Nodes []core.Place `json:"nodes"`
 	}
-	if err := at.do(c.ctx, http.MethodGet, "/v1/nodes", "", nil, &answer); err != nil {
+	ctx, cancel := context.WithTimeout(c.ctx, restTimeout)
+	defer cancel()
+	if err := c.rest.at(ctx, at, http.MethodGet, "/v1/nodes", "", nil, &answer); err != nil {
 		c.log.Debug("which nodes there are is not known", "err", err)
 		return
 	}
@@ -172,6 +181,11 @@ func (c *Client) look(e core.Look) {
 		_, err := c.url.alternate(p.URL)
 		return err != nil
 	})}
+	urls := make([]string, len(in.Places))
+	for i, p := range in.Places {
+		urls[i] = p.URL
+	}
+	c.rest.nodes.learn(urls)
 	select {
 	case c.results <- in:
 	case <-c.done:
@@ -193,9 +207,9 @@ func (c *Client) answerTo(e core.Ask) core.Input {
 			return token
 		}
 	case core.ByPassword:
-		err = c.rest.do(c.ctx, http.MethodPost, "/v1/tokens", "", map[string]any{"user": c.cfg.User, "device": e.Device, "password": c.cfg.Password}, &t)
+		err = c.rest.do(c.ctx, http.MethodPost, pathTokens, "", map[string]any{"user": c.cfg.User, "device": e.Device, "password": c.cfg.Password}, &t)
 	case core.ByToken:
-		err = c.rest.do(c.ctx, http.MethodPost, "/v1/tokens", e.Token, nil, &t)
+		err = c.rest.do(c.ctx, http.MethodPost, pathTokens, e.Token, nil, &t)
 	}
 	if err == nil {
 		return t.core()
@@ -225,7 +239,7 @@ func Register(ctx context.Context, cfg Config, name string) error {
 	if cfg.Invite != "" {
 		in["invite"] = cfg.Invite
 	}
-	if err := (&rest{http: cfg.HTTPClient, base: u}).do(ctx, http.MethodPost, "/v1/users", "", in, nil); err != nil {
+	if err := (&rest{http: cfg.HTTPClient, nodes: newNodes(u)}).do(ctx, http.MethodPost, "/v1/users", "", in, nil); err != nil {
 		return fmt.Errorf("client: register: %w", err)
 	}
 	return nil
