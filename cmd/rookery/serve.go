@@ -70,6 +70,9 @@ func runNode(ctx context.Context, args []string, std streams, c carriage) error 
 	case <-ctx.Done():
 		cfg.Log.Info("draining", "timeout", cfg.DrainTimeout)
 		return n.Drain()
+	case <-n.Removed():
+		cfg.Log.Info("the cluster has removed this node, for good: its data directory is of no use any more")
+		return n.Drain()
 	case <-n.Done():
 		return n.Err()
 	}

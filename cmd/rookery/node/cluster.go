@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -53,6 +54,7 @@ type cluster struct {
 	peers     net.Listener           // nil where it is alone
 	wake      func()
 	fail      func(error)
+	retire    func()       // it was removed, and may go
 	run       func(func()) // a goroutine that close waits for
 	metrics   *peer.Metrics
 	following []func(*control.View) // told each new view, on the loop
@@ -83,7 +85,8 @@ type cluster struct {
 func (n *Node) openCluster() error {
 	c := &cluster{
 		place: n.cfg.Place, node: n.dir.Node(), life: n.dir.Incarnation(), dir: n.dir, office: n.office, log: n.cfg.Log.With("part", "cluster"),
-		wake: func() { n.conns.Post(func() {}) }, fail: n.fail, run: n.running.Go, start: time.Now(), kept: make(chan *control.View, 1),
+		wake: func() { n.conns.Post(func() {}) }, fail: n.fail, run: n.running.Go,
+		retire: sync.OnceFunc(func() { close(n.removed) }), start: time.Now(), kept: make(chan *control.View, 1),
 		metrics: peer.NewMetrics(n.registry), lead: func() string { return "" }, holds: func() int { return 0 }, reports: func() *controlpb.Report { return &controlpb.Report{} },
 	}
 	n.cluster = c
@@ -219,8 +222,7 @@ func (c *cluster) tick(now time.Time) {
 	}
 	c.link()
 	if c.over(now) {
-		c.fail(errTaken)
-		return
+		c.retire()
 	}
 	c.council.tick(now)
 	c.admission.tick(now)

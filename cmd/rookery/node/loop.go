@@ -159,6 +159,9 @@ func (n *Node) observe() {
 		// It serves, but cannot for ever: better it is known while there is time.
 		err = n.set.CheckpointErr()
 	}
+	if err == nil && n.leaving {
+		err = errLeaving // nobody new should come
+	}
 	n.replayed = n.replayed || serving
 	if !n.settled && n.set.Replayed() {
 		n.settled = true

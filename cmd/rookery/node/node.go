@@ -77,6 +77,7 @@ type Node struct {
 	// Ends of the loop: stop asks for it, done says it.
 	stop, done chan struct{}
 	stopOnce   sync.Once
+	removed    chan struct{} // see Removed
 
 	keeping sync.Mutex // of the time, on disk
 
@@ -85,6 +86,7 @@ type Node struct {
 	stamp    route.Stamp   // as in stamps
 	lag      time.Duration // of the rounds of the loop, the longest of late
 	replayed bool          // it has served: the wait for the start is over
+	leaving  bool          // the cluster, which knows
 	settled  bool          // every replica has applied what its log held at the start
 	healer   healer
 
@@ -105,7 +107,7 @@ func Start(cfg Config) (*Node, error) {
 	}
 	n := &Node{
 		cfg: cfg, registry: prometheus.NewRegistry(), shards: map[uint32]*host.Shard{},
-		router: &router{}, stop: make(chan struct{}), done: make(chan struct{}),
+		router: &router{}, stop: make(chan struct{}), done: make(chan struct{}), removed: make(chan struct{}),
 	}
 	n.readiness.Store(&readiness{errNotLeading})
 	if err := n.open(); err != nil {

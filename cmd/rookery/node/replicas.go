@@ -103,6 +103,7 @@ func (n *Node) countShards(log shard.Log) (found []uint32) {
 		n.cfg.Log.Info("the cluster was created with another number of shards", "shards", count)
 	}
 	n.cluster.follow(func(v *control.View) { n.count.Store(v.Shards) })
+	n.cluster.follow(n.leave)
 	if n.dir.Origin() != datadir.Creates || !n.dir.New() {
 		return nil
 	}
