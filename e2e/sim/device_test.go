@@ -161,7 +161,7 @@ func (d *device) say(list ...*clientpb.ClientFrame) {
 		}
 		data = protowire.AppendBytes(data, b)
 	}
-	d.socket.write(data)
+	d.socket.write(said{data, ids(list)})
 }
 
 // read takes what the gateway wrote.
@@ -238,6 +238,7 @@ func (d *device) refused(e *clientpb.Error) {
 }
 
 func (d *device) answered(id string) {
+	delete(d.socket.asked, id)
 	for _, o := range d.outbox {
 		if o.id == id && o.written {
 			d.open--
@@ -327,7 +328,7 @@ func (d *device) next() *outgoing {
 			return o
 		}
 	}
-	if d.settling || !d.world.chance(5) {
+	if d.settling || !d.world.chance(d.world.quiet) {
 		return nil
 	}
 	d.made++

@@ -25,7 +25,11 @@
 // off, both ways and one way; processes killed, and machines that lose power
 // with what was not synced; pauses; slow disks; wall clocks that leap; proposals
 // dropped; leaders that hand over, also to whom cannot take it; entries that come
-// up again in a later term; pushes that are lost on their way to a session.
+// up again in a later term; pushes that are lost on their way to a session; nodes that
+// are cut off for longer than sessions bear.
+//
+// And evidence_test.go: what cluster/peer says of a process that has ended, in time
+// where that is true, and late, to some only, again and again, of one that lives.
 //
 // And members_test.go: where each group ought to be changes, one or two at once,
 // to a spare node and back, while its leader follows by single steps
@@ -53,18 +57,29 @@
 // or reordered; receipts are not early; at rest everything has arrived, and every
 // group is where it ought to be.
 //
+// And what is promised in time (bounds_test.go), counted while a node is awake:
+//
+//   - a leader that no majority can answer leads for no longer than 2 s. The time
+//     counts from the end of what else holds it up: a disk that is slow, or the last
+//     time that it was told to hand over
+//   - a gateway that nobody who leads a shard can reach takes no send for it after
+//     2 s, and after 10 s, and half a second, has no session of the shard's users,
+//     each of which it has closed with 1013
+//   - a send is answered, or its connection closed, 5 s after it was read
+//   - 5 s after all is healed, every gateway knows who leads each shard, and it does
+//   - where a process ends and its machine goes on, others lead within 600 ms
+//     (TestEvidenceSpeedsFailover, without other faults)
+//
 // The mutants of .ci/mutants.txt that TestSeeds is to catch fail with these
-// seeds: earlycommit and skipsync 1, keepstate, anyterm, sameid and lostrow 3,
-// ignoregap 4. leaseread is TestStaleLeaders', seed 11.
+// seeds: earlycommit, skipsync, anyterm, ignoregap and lostrow 1, keepstate 2, sameid
+// 20. leaseread is TestStaleLeaders', seed 11.
 //
 // # What is not covered
 //
 // Group 0 and its map, for which the world says what is intended; peer links, whose
 // place an in-memory link with the same promises takes; cmd/rookery/node, whose
-// wiring office_test.go and node_test.go repeat; how soon a minority refuses, and
-// that its sessions end; evidence that a process has ended (Set.Forsake,
-// Exchange.Gone); the store below the overlay; REST requests and streams but for
-// registering; TTLs.
+// wiring office_test.go and node_test.go repeat; the store below the overlay; REST
+// requests and streams but for registering; TTLs.
 //
 // # To repeat a failure
 //

@@ -1,16 +1,33 @@
 package sim
 
-import "fmt"
+import (
+	"fmt"
+	"maps"
+	"slices"
+)
+
+// theme of a run: which faults there are.
+type theme uint8
+
+const (
+	everything   theme = iota
+	staleLeaders       // that wake late
+	islands            // nodes that are cut off for long
+)
 
 // plan draws the faults of the run: what, when, and for how long. The script is
 // what a person reads when the run fails.
 func (w *world) plan() {
 	kinds := []func(from, to micros){
-		w.planCrash, w.planCrash, w.planPause, w.planStale, w.planStale, w.planTransfer, w.planCut, w.planCut, w.planLoss, w.planSlowDisk, w.planClock, w.planDrops, w.planGaps, w.planGhosts, w.planGhosts, w.planDelay,
+		w.planCrash, w.planCrash, w.planPause, w.planStale, w.planStale, w.planTransfer, w.planCut, w.planCut, w.planLoss, w.planSlowDisk, w.planClock, w.planDrops, w.planGaps, w.planGhosts, w.planGhosts, w.planDelay, w.planEvidence, w.planEvidence, w.planIsland,
 		w.planMove, w.planMove, w.planMove, w.planWipe, w.planWipe, w.planRetire,
 	}
-	if w.stale {
+	switch w.theme {
+	case everything:
+	case staleLeaders:
 		kinds = []func(from, to micros){w.planStale}
+	case islands:
+		kinds = []func(from, to micros){w.planIsland, w.planIsland, w.planIsland, w.planCrash, w.planEvidence}
 	}
 	for range 5 + w.random.IntN(9) {
 		from := w.now + w.between(200*millisecond, w.shape.chaos-second)
@@ -96,6 +113,7 @@ func (w *world) planTransfer(from, to micros) {
 				if to := members[pick%uint64(len(members))]; r.group.Transfer(to.Replica) == nil {
 					n.note("shard %d is to be led by %s", id, to.Node)
 					w.stats.transfers++
+					n.lately.handed(id, w.now)
 				}
 			})
 		}
@@ -153,6 +171,34 @@ func (w *world) planCut(from, to micros) {
 			}
 		}
 	}, "n%d is cut off from %v, both ways %v, outward %v", a, others, both, outward)
+}
+
+// planIsland cuts one or two nodes off for as long as sessions bear, or longer: from
+// all others, or so that they only hear nothing.
+func (w *world) planIsland(from, _ micros) {
+	island := map[int]bool{}
+	for range 1 + w.random.IntN(2) {
+		island[w.anyNode().number] = true
+	}
+	deaf := w.chance(3)
+	each := func(do func(in, out int)) {
+		for _, n := range w.nodes[1:] {
+			for _, m := range w.nodes[1:] {
+				if island[n.number] && !island[m.number] {
+					do(n.number, m.number)
+				}
+			}
+		}
+	}
+	w.during(from, from+w.between(3*second, 16*second), func() {
+		w.stats.cuts++
+		each(func(in, out int) { w.net.isolate(out, in, !deaf) })
+	}, func() {
+		each(func(in, out int) {
+			delete(w.net.cut, [2]int{in, out})
+			delete(w.net.cut, [2]int{out, in})
+		})
+	}, "%v are cut off from everybody else, and hear nothing only %v", slices.Sorted(maps.Keys(island)), deaf)
 }
 
 func (w *world) planLoss(from, to micros) {

@@ -166,6 +166,8 @@ func (r *replica) Lead(term uint64) {
 	}
 	a.leaders[term] = r.node.number
 	r.term = term
+	w.bounds.next = 0
+	r.node.lately.elected(r.shard, w.now)
 	r.node.note("leads shard %d, term %d", r.shard, term)
 	r.host.Lead(term)
 }

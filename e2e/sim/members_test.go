@@ -192,6 +192,9 @@ func (n *node) move() {
 			continue
 		}
 		n.note("shard %d: %v %s: %v", g.ID(), s.Kind, s.Node, err)
+		if s.Kind == balance.Transfer && err == nil {
+			n.lately.handed(g.ID(), w.now)
+		}
 		if errors.Is(err, shard.ErrMember) {
 			w.fault("n%d: shard %d cannot %v %s: %w", n.number, g.ID(), s.Kind, s.Node, err)
 		}

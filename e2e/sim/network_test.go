@@ -11,6 +11,9 @@ type network struct {
 	// slow delays everything between two nodes; loss is in a thousand.
 	slow map[[2]int]micros
 	loss int
+	// late: one in so many hears late that a process has ended; deaf: nobody hears.
+	late int
+	deaf bool
 }
 
 // link is one direction of a pair.
@@ -28,7 +31,7 @@ type carried struct{ do, lost func() }
 const linkBound = 512
 
 func newNetwork(w *world) *network {
-	return &network{world: w, cut: map[[2]int]bool{}, links: map[[2]int]*link{}, slow: map[[2]int]micros{}}
+	return &network{world: w, cut: map[[2]int]bool{}, links: map[[2]int]*link{}, slow: map[[2]int]micros{}, late: 8}
 }
 
 func (n *network) delay(from, to int) micros {

@@ -66,6 +66,7 @@ type node struct {
 	raft, host  micros // next ticks
 	sweep       micros
 	moves       micros
+	lately      lately
 }
 
 func newNode(w *world, number int) *node {
@@ -85,6 +86,7 @@ func (n *node) start() {
 		return
 	}
 	w.net.began(n)
+	n.awoke()
 	n.wake(w.now)
 }
 
@@ -130,7 +132,7 @@ func (n *node) open() (err error) {
 	}); err != nil {
 		return err
 	}
-	n.sessions, err = session.New(gatewayConfig(n.number), n.sockets, n.office.exchange, tokens{}, w.mono, slog.New(slog.DiscardHandler), w.fence.metrics.session)
+	n.sessions, err = session.New(gatewayConfig(n.number), n.sockets, users{n}, tokens{}, w.mono, slog.New(slog.DiscardHandler), w.fence.metrics.session)
 	return err
 }
 
@@ -300,6 +302,7 @@ func (n *node) resume() {
 	if n.up && n.paused {
 		n.note("goes on")
 		n.paused, n.wakeAt = false, 0
+		n.awoke()
 		n.wake(n.world.now)
 	}
 }
@@ -337,6 +340,7 @@ func (n *node) crash(how end) {
 	}
 	n.rows = n.rows.crash()
 	n.sockets.crash(how)
+	w.net.ended(n, how)
 	n.log, n.set, n.shards, n.order = nil, nil, map[uint32]*replica{}, nil
 }
 

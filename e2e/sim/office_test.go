@@ -109,6 +109,17 @@ func (o owners) Disowned() bool {
 	return !slices.ContainsFunc(o.node.order, func(r *replica) bool { return !r.host.Disowned() })
 }
 
+// users implements session.Users: the exchange, and what it takes is looked at.
+type users struct{ *node }
+
+func (u users) Tell(user string, msg any) error {
+	err := u.office.exchange.Tell(user, msg)
+	if m, ok := msg.(*nodepb.Send); ok && err == nil {
+		u.world.bounds.told(u.node, m)
+	}
+	return err
+}
+
 // follows says whom a replica of the node follows.
 func (n *node) follows(shard uint32) (number uint16, term uint64, ok bool) {
 	if n.shards[shard] == nil {

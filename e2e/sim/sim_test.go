@@ -146,12 +146,31 @@ func TestStaleLeaders(t *testing.T) {
 	for seed := uint64(1); seed <= 2*few; seed++ {
 		cryptotest.SetGlobalRandom(t, seed)
 		w := newWorld(seed, false)
-		w.stale = true
+		w.theme = staleLeaders
 		if w.guarded(); len(w.faults) > 0 {
 			w.report(t)
 			return
 		}
 	}
+}
+
+// Nodes are cut off for long: they refuse, and end their sessions, in time.
+func TestIslands(t *testing.T) {
+	var all stats
+	for seed := uint64(1); seed <= few/2; seed++ {
+		cryptotest.SetGlobalRandom(t, seed)
+		w := newWorld(seed, os.Getenv("SIM_TRACE") == "all")
+		w.theme, w.shape.chaos, w.quiet = islands, 25*second, 40
+		if w.guarded(); len(w.faults) > 0 {
+			w.report(t)
+			return
+		}
+		all.add(w.stats)
+	}
+	if min(all.partings, all.parted) == 0 {
+		t.Errorf("no session was cut off for long enough: %+v", all)
+	}
+	t.Logf("%+v", all)
 }
 
 func (s *stats) add(o stats) {
@@ -177,11 +196,15 @@ func (s *stats) add(o stats) {
 	s.partings += o.partings
 	s.returned += o.returned
 	s.full += o.full
+	s.gone += o.gone
+	s.alive += o.alive
+	s.parted += o.parted
+	s.mended = max(s.mended, o.mended)
 }
 
 // idle says whether something never happened.
 func (s *stats) idle() bool {
-	return min(s.sents, s.delivers, s.refusals, s.crashes, s.pauses, s.cuts, s.leaders, s.reads, s.syncs, s.checkpoints, s.drops, s.ghosts, s.gaps, s.transfers, s.snapshots, s.promotions, s.removals, s.wipes, s.returned) == 0
+	return min(s.sents, s.delivers, s.refusals, s.crashes, s.pauses, s.cuts, s.leaders, s.reads, s.syncs, s.checkpoints, s.drops, s.ghosts, s.gaps, s.transfers, s.snapshots, s.promotions, s.removals, s.wipes, s.returned, s.gone, s.alive) == 0
 }
 
 // What a seed does it does again, to the last event: or a failure could not be

@@ -42,13 +42,15 @@ type socket struct {
 	node   *node
 	id     uint64
 	device *device
-	paused bool     // the gateway does not read
-	held   [][]byte // arrived, not read
-	gone   bool     // for the gateway
-	code   uint16   // that the gateway closed with
-	toDev  micros   // when the last thing said to the device arrives
+	paused bool   // the gateway does not read
+	held   []said // arrived, not read
+	gone   bool   // for the gateway
+	code   uint16 // that the gateway closed with
+	toDev  micros // when the last thing said to the device arrives
 	toGate micros
 	slow   micros // until then the device does not read what is sent to it
+	began  micros
+	asked  map[string]micros // sends that were read and are not answered, by id
 }
 
 func newSockets(n *node) *sockets {
@@ -58,7 +60,7 @@ func newSockets(n *node) *sockets {
 // accept a device; nil where nobody listens.
 func (s *sockets) accept(d *device) *socket {
 	s.next++
-	c := &socket{node: s.node, id: s.node.office.stamp.Connection(s.next), device: d}
+	c := &socket{node: s.node, id: s.node.office.stamp.Connection(s.next), device: d, began: s.node.world.now, asked: map[string]micros{}}
 	s.open[c.id], s.opened[c.id] = c, true
 	s.node.post(func() { s.node.sessions.Opened(c.id, frames.Protobuf, "") })
 	return c
@@ -75,23 +77,32 @@ func (c *socket) lag(last *micros) micros {
 	return *last
 }
 
+// said is what a device says at once, with the ids of the sends in it.
+type said struct {
+	data  []byte
+	sends []string
+}
+
 // write is the device's.
-func (c *socket) write(data []byte) {
+func (c *socket) write(s said) {
 	w, incarnation := c.node.world, c.node.incarnation
 	w.at(c.lag(&c.toGate), func() {
 		if c.node.up && c.node.incarnation == incarnation && !c.gone {
-			c.node.post(func() { c.arrive(data) })
+			c.node.post(func() { c.arrive(s) })
 		}
 	})
 }
 
-func (c *socket) arrive(data []byte) {
+func (c *socket) arrive(s said) {
 	switch {
 	case c.gone:
 	case c.paused:
-		c.held = append(c.held, data)
+		c.held = append(c.held, s)
 	default:
-		c.node.sessions.Message(c.id, frames.Protobuf, data)
+		for _, id := range s.sends {
+			c.asked[id] = c.node.world.now
+		}
+		c.node.sessions.Message(c.id, frames.Protobuf, s.data)
 	}
 }
 
@@ -157,8 +168,8 @@ func (s *sockets) Read(conn uint64, r session.Reading) {
 	}
 	held := c.held
 	c.held = nil
-	for _, data := range held {
-		s.node.post(func() { c.arrive(data) })
+	for _, one := range held {
+		s.node.post(func() { c.arrive(one) })
 	}
 }
 
@@ -172,6 +183,7 @@ func (s *sockets) Close(conn uint64, code uint16, reason string) {
 		return
 	}
 	c.code = code
+	s.node.world.bounds.closed(c, code)
 	s.node.note("closes %x with %d: %s", conn, code, reason)
 	s.ended = append(s.ended, c)
 }
@@ -186,8 +198,8 @@ func (s *sockets) flush() {
 	}
 }
 
-// crash ends all connections. Where the machine lost power, devices notice by
-// themselves, later.
+// crash ends all connections. Where the machine lost power, devices notice by their
+// heartbeats, later: also those that wait for nothing, whose last words may be lost.
 func (s *sockets) crash(how end) {
 	w := s.node.world
 	for _, d := range w.devices {
@@ -196,9 +208,11 @@ func (s *sockets) crash(how end) {
 			continue
 		}
 		c.gone = true
-		if how == killed {
-			w.at(c.lag(&c.toDev), func() { d.closed(c, 1006) })
+		at := c.lag(&c.toDev)
+		if how == powerCut {
+			at += 6 * second
 		}
+		w.at(at, func() { d.closed(c, 1006) })
 	}
 	clear(s.open)
 }

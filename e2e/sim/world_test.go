@@ -49,12 +49,14 @@ type world struct {
 	intents  map[uint32][]string // the nodes where each group ought to be
 	net      *network
 	fence    *fence
+	bounds   *bounds
 	places   placement.Map
 	devices  []*device
 	judge    *history.Judge
 	script   []string
 	skip     map[int]bool // faults of the script that do not happen
-	stale    bool         // no fault but leaders that wake late
+	theme    theme
+	quiet    int // a device that could send does so once in so many times
 	healed   bool
 	// dropping: one proposal in so many is dropped; gaps: one push in so many is
 	// lost on its way.
@@ -67,7 +69,7 @@ type world struct {
 
 // stats are what a run has been put to; a run in which nothing happened proves nothing.
 type stats struct {
-	steps, sents, delivers, refusals, crashes, pauses, cuts, leaders, reads, syncs, checkpoints, drops, ghosts, gaps, transfers, snapshots, promotions, removals, wipes, partings, returned, full int
+	steps, sents, delivers, refusals, crashes, pauses, cuts, leaders, reads, syncs, checkpoints, drops, ghosts, gaps, transfers, snapshots, promotions, removals, wipes, partings, returned, full, gone, alive, parted, mended int
 }
 
 // timed is something that happens at a time.
@@ -94,12 +96,12 @@ func (q *events) Pop() any {
 }
 
 func newWorld(seed uint64, all bool) *world {
-	w := &world{seed: seed, random: rand.New(rand.NewPCG(seed, 0x5eed)), trace: newTrace(all), named: map[string]*node{}, intents: map[uint32][]string{}}
+	w := &world{seed: seed, random: rand.New(rand.NewPCG(seed, 0x5eed)), trace: newTrace(all), named: map[string]*node{}, intents: map[uint32][]string{}, quiet: 5}
 	w.shape = shape{
 		nodes: 3 + w.random.IntN(3), shards: 2 + w.random.IntN(3), users: 3 + w.random.IntN(3), devices: 2,
 		chaos: 8*second + w.random.Int64N(12*second),
 	}
-	w.net, w.fence = newNetwork(w), newFence(w)
+	w.net, w.fence, w.bounds = newNetwork(w), newFence(w), &bounds{world: w}
 	var members []placement.Node
 	for n := 1; n <= w.shape.nodes; n++ {
 		members = append(members, placement.Node{ID: uint64(n)}) //nolint:gosec // small
@@ -150,6 +152,7 @@ func (w *world) step() bool {
 	e := heap.Pop(&w.queue).(timed)
 	w.now = e.at
 	w.stats.steps++
+	w.bounds.look()
 	e.do()
 	w.fence.check()
 	return len(w.faults) == 0
@@ -229,6 +232,9 @@ func (w *world) run() {
 	w.heal()
 	for _, d := range w.devices {
 		d.settle()
+	}
+	if w.bounds.accept(); len(w.faults) > 0 {
+		return
 	}
 	const patience = 90 * second
 	rested := w.until(patience, func() bool {
