@@ -194,6 +194,7 @@ func (g *Group) tick() {
 	} else {
 		g.node.Tick()
 	}
+	g.maybeResign()
 	g.maybeStand()
 	g.handOver()
 	g.lonely()
@@ -203,6 +204,14 @@ func (g *Group) tick() {
 	if !g.dirty && g.node.HasReady() {
 		g.touch()
 		g.keepStep()
+	}
+}
+
+// maybeResign does what observe would, where that waits for a sync that is out: a
+// leader whom nobody answers goes on for no longer because its disk is slow.
+func (g *Group) maybeResign() {
+	if g.set.out && g.role != Follower && g.node.BasicStatus().RaftState != raft.StateLeader {
+		g.becomeFollower(dropNotLeading)
 	}
 }
 

@@ -300,6 +300,30 @@ func TestLeaderAloneStepsDown(t *testing.T) {
 	}
 }
 
+// Nor does it wait for a sync that takes for ever, of a batch that is in its log then.
+func TestLonelyLeaderDoesNotWaitForItsDisk(t *testing.T) {
+	n := newTrio(t)
+	one := n.elect(1)
+	var synced func()
+	one.set.config.Offload = func(_ Work, run func()) { synced = run }
+	n.cut[1] = true
+	n.propose(one, 7, "a=1")
+	n.tick(2*DefaultElectionTicks + 1)
+	n.want(1, n.trace.take(), "follow")
+	if synced == nil || one.g.Leading() || one.set.Idle() {
+		t.Fatalf("a sync is out: %v; node 1 is %v", synced != nil, one.g.Role())
+	}
+	one.set.config.Offload = func(_ Work, run func()) { run() }
+	synced()
+	n.settle()
+	n.cut[1] = false
+	n.tick(4 * DefaultElectionTicks)
+	n.want(1, n.trace.take())
+	if leader := one.g.Leader(); leader == 0 || leader == 1 {
+		t.Errorf("node 1 follows %d", leader)
+	}
+}
+
 // While leadership is handed over Raft takes nothing: that is a definite no.
 func TestProposalDroppedByRaft(t *testing.T) {
 	n := newTrio(t)
