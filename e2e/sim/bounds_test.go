@@ -12,8 +12,9 @@ import (
 // in time, so that all of them count from when a node was last started or awoke.
 const (
 	// A leader that no majority can answer leads on until Raft has looked twice
-	// whether it was heard, of which the loop's ticks may each be a little late.
-	deposedWithin = 2 * second
+	// whether it was heard, which takes 20 ticks, and one or two that a leader lets
+	// go by to keep step.
+	deposedWithin = 2*second + 2*raftTick
 	// A gateway that no leader of a shard can reach refuses what is for that shard:
 	// the directory's doubt, and what its own replica may have heard last.
 	refusedWithin = 2 * second
@@ -38,8 +39,8 @@ type bounds struct {
 // which it could still be learned.
 type lately struct {
 	awake  micros            // the loop did not run just before
-	busy   micros            // its disk was slow
-	word   []micros          // by shard: somebody who leads it could reach the node
+	word   []micros          // by shard: somebody who leads it could reach the node, or who could hint
+	knew   []uint64          // by shard: the term that it knew a leader of, at the last look
 	quorum map[uint32]micros // by shard that it leads: a majority could answer
 }
 
@@ -47,7 +48,7 @@ func (n *node) awoke() {
 	w := n.world
 	n.lately.awake = w.now
 	if n.lately.word == nil {
-		n.lately.word = make([]micros, w.shape.shards+1)
+		n.lately.word, n.lately.knew = make([]micros, w.shape.shards+1), make([]uint64, w.shape.shards+1)
 	}
 	n.lately.quorum = map[uint32]micros{}
 }
@@ -78,15 +79,13 @@ func (b *bounds) look() {
 		if !n.runs() {
 			continue
 		}
-		if n.slow > 0 {
-			n.lately.busy = w.now + n.slow + flight
-		}
 		for _, r := range n.order {
 			if r.term != 0 {
 				b.leads(r)
 			}
 		}
 	}
+	b.hints()
 	for _, n := range w.nodes[1:] {
 		if n.runs() {
 			b.sessions(n)
@@ -94,18 +93,54 @@ func (b *bounds) look() {
 	}
 }
 
+// hints that nodes could give each other: of a leader in a term that is news. Whom the
+// leader itself cannot reach believes that for as long as any word.
+func (b *bounds) hints() {
+	w := b.world
+	for shard := uint32(1); int(shard) <= w.shape.shards; shard++ {
+		for _, n := range w.nodes[1:] {
+			if !n.runs() {
+				continue
+			}
+			_, term, ok := n.office.exchange.Leader(shard)
+			for _, to := range w.nodes[1:] {
+				if ok && to != n && to.up && term > to.lately.knew[shard] && w.net.hears(n, to) {
+					to.lately.heard(shard, w.now+b.late(n, to))
+				}
+			}
+		}
+		for _, n := range w.nodes[1:] {
+			if !n.up {
+				continue
+			}
+			if leader, term, _ := n.office.exchange.Leader(shard); leader != 0 {
+				n.lately.knew[shard] = term
+			} else {
+				n.lately.knew[shard] = 0 // then any is news
+			}
+		}
+	}
+}
+
+// late is for how long what one node said to another may be under way.
+func (b *bounds) late(from, to *node) micros {
+	return flight + b.world.net.slow[[2]int{from.number, to.number}]
+}
+
+func (l *lately) heard(shard uint32, at micros) { l.word[shard] = max(l.word[shard], at) }
+
 // leads: a replica does, so that others may hear of it; and it may as long as a
 // majority can answer.
 func (b *bounds) leads(r *replica) {
 	w, n := b.world, r.node
 	for _, to := range w.nodes[1:] {
 		if to.up && w.net.hears(n, to) {
-			to.lately.word[r.shard] = max(to.lately.word[r.shard], w.now+flight+w.net.slow[[2]int{n.number, to.number}])
+			to.lately.heard(r.shard, w.now+n.slow+b.late(n, to)) // Raft's words wait for its disk
 		}
 	}
 	last := n.lately.quorum
 	last[r.shard] = max(last[r.shard], b.answered(r))
-	if since := max(last[r.shard], n.lately.awake, n.lately.busy); w.now-since > deposedWithin {
+	if since := max(last[r.shard], n.lately.awake); w.now-since > deposedWithin {
 		w.fault("n%d leads shard %d, term %d, though no majority could answer it for %d ms", n.number, r.shard, r.term, (w.now-since)/millisecond)
 	}
 }
@@ -122,7 +157,7 @@ func (b *bounds) answered(r *replica) (until micros) {
 		voters++
 		if v := w.named[m.node]; v.up && w.net.hears(n, v) && w.net.hears(v, n) {
 			there++
-			until = max(until, w.now+2*flight+w.net.slow[[2]int{n.number, v.number}]+w.net.slow[[2]int{v.number, n.number}])
+			until = max(until, w.now+b.late(n, v)+b.late(v, n))
 		}
 	}
 	if there <= voters/2 {

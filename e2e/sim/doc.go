@@ -59,20 +59,20 @@
 //
 // And what is promised in time (bounds_test.go), counted while a node is awake:
 //
-//   - a leader that no majority can answer leads for no longer than 2 s. The time
-//     counts from the end of what else holds it up: a disk that is slow, or the last
-//     time that it was told to hand over
-//   - a gateway that nobody who leads a shard can reach takes no send for it after
-//     2 s, and after 10 s, and half a second, has no session of the shard's users,
-//     each of which it has closed with 1013
+//   - a leader that no majority can answer leads for no longer than 2 s and two
+//     ticks, counted from when it was told last to hand over
+//   - a gateway that nobody who leads a shard can reach, nor who could tell it of
+//     such a one in a further term, takes no send for it after 2 s, and after 10 s,
+//     and half a second, has no session of the shard's users, each of which it has
+//     closed with 1013
 //   - a send is answered, or its connection closed, 5 s after it was read
 //   - 5 s after all is healed, every gateway knows who leads each shard, and it does
 //   - where a process ends and its machine goes on, others lead within 600 ms
 //     (TestEvidenceSpeedsFailover, without other faults)
 //
 // The mutants of .ci/mutants.txt that TestSeeds is to catch fail with these
-// seeds: earlycommit, skipsync, anyterm, ignoregap and lostrow 1, keepstate 2, sameid
-// 20. leaseread is TestStaleLeaders', seed 11.
+// seeds: earlycommit, skipsync and lostrow 1, keepstate and ignoregap 2, anyterm 3,
+// sameid 35. leaseread is TestStaleLeaders', seed 11.
 //
 // # What is not covered
 //

@@ -27,7 +27,7 @@ func (w *world) plan() {
 	case staleLeaders:
 		kinds = []func(from, to micros){w.planStale}
 	case islands:
-		kinds = []func(from, to micros){w.planIsland, w.planIsland, w.planIsland, w.planCrash, w.planEvidence}
+		kinds = []func(from, to micros){w.planIsland, w.planIsland, w.planIsland, w.planIsland, w.planIsland, w.planCrash, w.planEvidence, w.planSlowDisk}
 	}
 	for range 5 + w.random.IntN(9) {
 		from := w.now + w.between(200*millisecond, w.shape.chaos-second)

@@ -112,8 +112,9 @@ func (w *world) standing() (text string) {
 	return text
 }
 
-// enough seeds that every kind of fault comes.
-const enough = 24
+// enough seeds that every kind of fault comes, and the rarest of the bugs that are put
+// in on purpose shows.
+const enough = 40
 
 // TestSeeds runs seeds from SIM_FROM on, SIM_SEEDS of them, or SIM_SEED alone.
 func TestSeeds(t *testing.T) {
@@ -143,7 +144,7 @@ func TestSeeds(t *testing.T) {
 // Nodes sleep while others elect, and wake where nobody can tell them: whatever
 // they say then, they say without having asked.
 func TestStaleLeaders(t *testing.T) {
-	for seed := uint64(1); seed <= 2*few; seed++ {
+	for seed := uint64(1); seed <= few; seed++ {
 		cryptotest.SetGlobalRandom(t, seed)
 		w := newWorld(seed, false)
 		w.theme = staleLeaders
@@ -157,7 +158,8 @@ func TestStaleLeaders(t *testing.T) {
 // Nodes are cut off for long: they refuse, and end their sessions, in time.
 func TestIslands(t *testing.T) {
 	var all stats
-	for seed := uint64(1); seed <= few/2; seed++ {
+	seeds := number(t, "SIM_SEEDS", few)
+	for seed := uint64(1); seed <= seeds; seed++ {
 		cryptotest.SetGlobalRandom(t, seed)
 		w := newWorld(seed, os.Getenv("SIM_TRACE") == "all")
 		w.theme, w.shape.chaos, w.quiet = islands, 25*second, 40
@@ -167,7 +169,7 @@ func TestIslands(t *testing.T) {
 		}
 		all.add(w.stats)
 	}
-	if min(all.partings, all.parted) == 0 {
+	if seeds >= enough && min(all.partings, all.parted) == 0 {
 		t.Errorf("no session was cut off for long enough: %+v", all)
 	}
 	t.Logf("%+v", all)
