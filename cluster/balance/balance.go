@@ -76,7 +76,9 @@ const (
 )
 
 // Next step towards replicas on the wanted nodes, the preferred leader's first.
-// No step is made to a node that is not alive.
+// No step is made to a node that is not alive. A leader whose own is not, since it
+// is no member any more, is told nothing by anybody: it waits for nothing before it
+// hands over.
 func Next(g Group, wanted []string, alive func(node string) bool) Step {
 	p := &plan{Group: g, wanted: wanted}
 	p.self, _ = p.byID(g.Self)
@@ -91,7 +93,9 @@ func Next(g Group, wanted []string, alive func(node string) bool) Step {
 			return Step{Remove, r.Node, r.ID}
 		}
 	}
-	for _, try := range []func() (Step, bool){p.remove, p.promote, p.depart, func() (Step, bool) { return p.add(alive) }} {
+	flee := func() (Step, bool) { return p.flee(alive) }
+	add := func() (Step, bool) { return p.add(alive) }
+	for _, try := range []func() (Step, bool){p.remove, p.promote, flee, p.depart, add} {
 		if s, ok := try(); ok {
 			return s
 		}
@@ -245,6 +249,14 @@ func (p *plan) promote() (Step, bool) {
 	return Step{}, false
 }
 
+// flee hands over leadership where nobody listens to the leader.
+func (p *plan) flee(alive func(node string) bool) (Step, bool) {
+	if p.wants(p.self.Node) || alive(p.self.Node) {
+		return Step{}, false
+	}
+	return p.handOver(p.voters())
+}
+
 // depart hands over leadership where the leader is not wanted, once nothing else
 // keeps it.
 func (p *plan) depart() (Step, bool) {
@@ -256,8 +268,13 @@ func (p *plan) depart() (Step, bool) {
 	if !p.dispensable(p.self, after) || !p.survives(after, 0) {
 		return Step{}, false
 	}
+	return p.handOver(after)
+}
+
+// handOver leadership to one of these voters, the first that is wanted.
+func (p *plan) handOver(voters []Replica) (Step, bool) {
 	for _, node := range p.wanted {
-		for _, r := range after {
+		for _, r := range voters {
 			if r.Node == node && p.ready(r) {
 				return Step{Transfer, r.Node, r.ID}, true
 			}

@@ -66,6 +66,11 @@ func TestNext(t *testing.T) {
 		{"a! b c", "a a b c", "done"},
 		{"a! b c", "a b x", "wait"}, // x is not alive
 		{"a! b c", "a x y", "add y"},
+		{"x! a b-", "a b d", "transfer a"}, // nobody tells x anything
+		{"x! a? b", "a d e", "add d"},      // but nobody could lead in its place
+		{"x! a? c", "a d c", "transfer c"},
+		{"x! a +b", "a b c", "promote b"}, // no longer two than must be
+		{"x! a b", "x a d", "add d"},      // it is wanted: it is about to be one of them
 	} {
 		s := Next(group(c.group), strings.Fields(c.wanted), func(node string) bool { return node != "x" })
 		got := strings.TrimSpace(s.Kind.String() + " " + s.Node)
@@ -84,6 +89,7 @@ func TestNext(t *testing.T) {
 type world struct {
 	Group
 	dead map[string]bool
+	out  map[string]bool // no members any more
 	next uint64
 }
 
@@ -156,8 +162,8 @@ func (w *world) String() string {
 func TestStepsKeepTheGroup(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		nodes := []string{"a", "b", "c", "d", "e", "f"}
-		w := &world{Group: Group{Self: 1, Last: 1000, Replicas: []Replica{{ID: 1, Node: "a", Match: 1000}}}, dead: map[string]bool{}, next: 1}
-		alive := func(n string) bool { return !w.dead[n] }
+		w := &world{Group: Group{Self: 1, Last: 1000, Replicas: []Replica{{ID: 1, Node: "a", Match: 1000}}}, dead: map[string]bool{}, out: map[string]bool{}, next: 1}
+		alive := func(n string) bool { return !w.dead[n] && !w.out[n] }
 		wanted := []string{"a"}
 		step := func() Kind {
 			w.look()
@@ -192,7 +198,7 @@ func TestStepsKeepTheGroup(t *testing.T) {
 			return s.Kind
 		}
 		for range rapid.IntRange(1, 80).Draw(rt, "events") {
-			switch rapid.SampledFrom([]string{"step", "step", "step", "catch up", "write", "crash", "back", "intent"}).Draw(rt, "event") {
+			switch rapid.SampledFrom([]string{"step", "step", "step", "catch up", "write", "crash", "back", "out", "intent"}).Draw(rt, "event") {
 			case "step":
 				step()
 			case "catch up":
@@ -214,11 +220,15 @@ func TestStepsKeepTheGroup(t *testing.T) {
 				w.dead[rapid.SampledFrom(nodes).Draw(rt, "node")] = true
 			case "back":
 				delete(w.dead, rapid.SampledFrom(nodes).Draw(rt, "node"))
+			case "out":
+				w.out[rapid.SampledFrom(nodes).Draw(rt, "node")] = true
 			case "intent":
+				clear(w.out)
 				wanted = rapid.SampledFrom([][]string{{"a"}, {"a", "b", "c"}, {"c", "b", "d"}, {"d", "e", "f"}, {"f", "a", "b"}, {"e"}}).Draw(rt, "wanted")
 			}
 		}
 		clear(w.dead)
+		clear(w.out)
 		for range 40 {
 			for i := range w.Replicas {
 				w.Replicas[i].Match = w.Last

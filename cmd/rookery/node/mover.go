@@ -14,6 +14,7 @@ import (
 // the view wants them. It keeps nothing that matters: the next leader of a group
 // goes on from its configuration. It belongs to the loop.
 type mover struct {
+	self string // node
 	set  *shard.Set
 	view func() *control.View // nil while nothing is known
 	log  *slog.Logger
@@ -25,8 +26,8 @@ type mover struct {
 // stand is what a group's being settled rests on.
 type stand struct{ view, term, changes uint64 }
 
-func newMover(set *shard.Set, view func() *control.View, log *slog.Logger) *mover {
-	return &mover{set: set, view: view, log: log, settled: map[uint32]stand{}}
+func newMover(self string, set *shard.Set, view func() *control.View, log *slog.Logger) *mover {
+	return &mover{self: self, set: set, view: view, log: log, settled: map[uint32]stand{}}
 }
 
 // round takes each group one step on, and no more than a few off their place at once.
@@ -67,7 +68,8 @@ func standOf(g *shard.Group, v *control.View) stand {
 func (m *mover) step(g *shard.Group, v *control.View) bool {
 	alive := func(node string) bool {
 		member, ok := v.Node(node)
-		return ok && member.State == control.Ready
+		// This one is heard as long as it is a member, though it leaves.
+		return ok && (member.State == control.Ready || node == m.self)
 	}
 	s, err := g.Toward(wanted(v, g.ID()), alive)
 	switch s.Kind {
