@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/rookery-im/rookery/cluster/control"
 	"github.com/rookery-im/rookery/persistence/datadir"
@@ -306,4 +307,36 @@ func TestRemovedNodeHandsOver(t *testing.T) {
 			t.Errorf("%s: over %v", name, got)
 		}
 	}
+}
+
+// A node that was not there to be told that it was removed, as it hung, hears of it when
+// it is there again: else it would go on for ever, with clients whom nobody answers.
+func TestRemovedNodeHearsOfItLater(t *testing.T) {
+	defer leaks(t)
+	defer http.DefaultClient.CloseIdleConnections()
+	w := &town{t: t}
+	one, two := w.start(t.TempDir(), nil), w.start(t.TempDir(), nil)
+	w.until(two, "it is not ready", ready(2))
+	deaf := make(chan struct{})
+	if !two.conns.Post(func() {
+		hear := two.office.hear[kindControl]
+		two.office.hear[kindControl] = func(from string, body []byte) {
+			if said := new(controlpb.Word); proto.Unmarshal(body, said) != nil || said.GetView() == nil {
+				hear(from, body)
+			}
+		}
+		close(deaf)
+	}) {
+		t.Fatal("its loop has ended")
+	}
+	<-deaf
+	if _, err := one.ask(t.Context(), &controlpb.Ask{Body: &controlpb.Ask_Remove{Remove: 2}}); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-two.Removed():
+	case <-time.After(10 * time.Second):
+		t.Error("it goes on")
+	}
+	w.end(two, one)
 }

@@ -99,19 +99,17 @@ func (c *cluster) complete() bool {
 
 func (c *cluster) confirm() { c.fresh.Store(int64(time.Since(c.start) + freshFor)) }
 
-// beat says to all members which view is the newest.
+// beat says to everybody who is linked to which view is the newest: to all members,
+// and to one that was removed and has not heard of it, as it was not there then.
 func (c *cluster) beat() {
 	v := c.view()
 	if v == nil || !c.machine.Ready() {
 		return
 	}
 	c.confirm()
-	for _, m := range v.Members {
-		if m.Node == c.node {
-			continue
-		}
+	for node := range c.called {
 		if body, err := word(&controlpb.Word{Body: &controlpb.Word_Pulse{Pulse: &controlpb.Pulse{Version: v.Version}}}); err == nil {
-			c.office.loose(m.Node, body)
+			c.office.loose(node, body)
 		}
 	}
 }
