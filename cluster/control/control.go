@@ -25,7 +25,7 @@ var (
 	ErrUnavailable = errors.New("control: group 0 is not available")
 	// ErrUnknown: it may have happened. All operations can be repeated but
 	// CreateInvite, whose first code is then known to nobody.
-	ErrUnknown = errors.New("control: leadership was lost; it is unknown whether it happened")
+	ErrUnknown = errors.New("control: the leader of group 0 was lost; it is unknown whether it happened")
 )
 
 // Store is where the rows are.
