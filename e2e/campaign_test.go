@@ -256,7 +256,7 @@ func (c *campaign) shrink(m []*host) (string, func()) {
 	h, by := m[0], m[1]
 	ctx, cancel := context.WithTimeout(c.t.Context(), 2*patience)
 	defer cancel()
-	id := c.nodeID(h.server)
+	id := h.server.nodeID()
 	if out, err := exec.CommandContext(ctx, binary(c.t), "ctl", "--admin", by.server.adminAddress(), "node", "remove", id).CombinedOutput(); err != nil {
 		c.t.Fatalf("node remove: %v: %s", err, out)
 	}
@@ -264,14 +264,4 @@ func (c *campaign) shrink(m []*host) (string, func()) {
 	c.cluster.nodes = slices.DeleteFunc(c.cluster.nodes, func(s *server) bool { return s == h.server })
 	c.director.server = by.server
 	return fmt.Sprintf("remove %d", h.number), nothing
-}
-
-// nodeID is what a node calls itself.
-func (c *campaign) nodeID(s *server) string {
-	c.t.Helper()
-	var about struct{ Node string }
-	if err := s.ask("/v1/about", &about); err != nil {
-		c.t.Fatal(err)
-	}
-	return about.Node
 }

@@ -52,7 +52,45 @@ func (c *cluster) add(more ...string) *server {
 
 // clusterStatus is what `rookery ctl status --json` says, as far as it matters here.
 type clusterStatus struct {
-	FullyReplicated bool `json:"fullyReplicated"`
+	FullyReplicated bool           `json:"fullyReplicated"`
+	Members         []memberStatus `json:"members"`
+	Groups          []groupStatus  `json:"groups"`
+}
+
+type memberStatus struct {
+	Node   string `json:"node"`
+	State  string `json:"state"`
+	Groups int    `json:"groups"`
+}
+
+type groupStatus struct {
+	Leader   int `json:"leader"`
+	Replicas []struct {
+		Number int `json:"number"`
+	} `json:"replicas"`
+}
+
+// state of a node; none where it is no member.
+func (st clusterStatus) state(node string) string {
+	for _, m := range st.Members {
+		if m.Node == node {
+			return m.State
+		}
+	}
+	return ""
+}
+
+// replicas are the most that any group has.
+func (st clusterStatus) replicas() (most int) {
+	for _, g := range st.Groups {
+		most = max(most, len(g.Replicas))
+	}
+	return most
+}
+
+// holds says whether a node has a replica of anything.
+func (st clusterStatus) holds(node string) bool {
+	return slices.ContainsFunc(st.Members, func(m memberStatus) bool { return m.Node == node && m.Groups > 0 })
 }
 
 // status as an operator asks for it.
@@ -306,4 +344,14 @@ func (s *server) ask(path string, into any) error {
 	}
 	defer response.Body.Close()
 	return json.NewDecoder(response.Body).Decode(into)
+}
+
+// nodeID is what a node calls itself.
+func (s *server) nodeID() string {
+	s.t.Helper()
+	var about struct{ Node string }
+	if err := s.ask("/v1/about", &about); err != nil {
+		s.t.Fatal(err)
+	}
+	return about.Node
 }

@@ -19,6 +19,8 @@
 //   - TestPowerCuts, TestDiskFails, TestSlowDisk, TestPausedProcess, TestFlips:
 //     the same judge over a disk that forgets, fills up, fails, is slow and
 //     changes bits (package faultfs, by FUSE), and over a process that stood still.
+//   - TestCluster...: the same judge over several nodes that are killed, hang, are
+//     cut off, replaced and removed, and in TestClusterCampaign all of it at once.
 //
-// `make torture` runs the last two lines for much longer.
+// `make torture` and `make torture-cluster` run the last three for much longer.
 package e2e

@@ -229,7 +229,13 @@ func (s *server) showLog() {
 // eventually tries until it gets nil, or the patience ends.
 func eventually(t *testing.T, what string, try func() error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	within(t, patience, what, try)
+}
+
+// within tries until it gets nil, or that time is over.
+func within(t *testing.T, most time.Duration, what string, try func() error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), most)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -240,7 +246,7 @@ func eventually(t *testing.T, what string, try func() error) {
 		}
 		select {
 		case <-ctx.Done():
-			t.Fatalf("not so within %v: %s: %v", patience, what, err)
+			t.Fatalf("not so within %v: %s: %v", most, what, err)
 		case <-tick.C:
 		}
 	}
