@@ -38,8 +38,8 @@ type host struct {
 }
 
 // Faults of mixed kinds, one after the other or two at once, chosen by the seed:
-// kills, power cuts, pauses, cuts of every shape, slow disks, clocks that are set,
-// nodes that join and are removed. At the end everything heals, drains, and is
+// kills, power cuts, pauses, cuts of every shape, disks that are slow or fail, clocks
+// that are set, nodes that join and are removed. At the end everything heals, drains, and is
 // judged. E2E_FAULTS makes it longer, E2E_SEED repeats the choices.
 func TestClusterCampaign(t *testing.T) {
 	faults, seed := envInt(t, "E2E_FAULTS", 20), envSeed(t)
@@ -121,10 +121,10 @@ func (c *campaign) fault(n int) {
 		p.more(k)
 	}
 	c.await("sents", &c.count.sents, sents+1+c.rng.Int64N(int64(total/2)))
-	kinds := []func([]*host) (string, func()){c.kill, c.power, c.pause, c.part, c.crawl, c.leap, c.grow, c.kill, c.part, c.shrink}
+	kinds := []func([]*host) (string, func()){c.kill, c.power, c.pause, c.part, c.crawl, c.ail, c.leap, c.grow, c.kill, c.part, c.shrink}
 	name, mend := kinds[n%len(kinds)](c.members())
 	if n%3 == 2 { // and something else at the same time
-		more, mendToo := kinds[c.rng.IntN(6)](c.members())
+		more, mendToo := kinds[c.rng.IntN(7)](c.members())
 		first := mend
 		name, mend = name+" and "+more, func() { first(); mendToo() }
 	}
@@ -218,6 +218,18 @@ func (c *campaign) crawl(m []*host) (string, func()) {
 		return 0
 	})
 	return fmt.Sprintf("slow %d, %v a sync", h.number, slow), func() { h.disk.SetFault(nil) }
+}
+
+// ail: a node's disk fails, or is full.
+func (c *campaign) ail(m []*host) (string, func()) {
+	h, f := m[0], diskFaults[c.rng.IntN(len(diskFaults))]
+	f.begin(h.disk)
+	return fmt.Sprintf("disk of %d, %s", h.number, f.name), func() {
+		h.disk.mend()
+		if f.restart && h.server.alive() {
+			h.server.kill() // and it is started with all others that are not there
+		}
+	}
 }
 
 // leap: a node's wall clock is set.

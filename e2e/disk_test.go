@@ -19,24 +19,28 @@ import (
 	"github.com/rookery-im/rookery/e2e/faultfs"
 )
 
+// diskFaults are how a disk may fail.
+var diskFaults = []struct {
+	name    string
+	begin   func(*faultDisk)
+	restart bool // the node has to start anew
+}{
+	{"no-room", func(f *faultDisk) { f.SetCapacity(f.Used() + 1<<20) }, false},
+	{"log-sync", fails(faultfs.Sync, inLog, syscall.EIO), false},
+	{"log-write", fails(faultfs.Write, inLog, syscall.EIO), false},
+	{"log-write-no-room", fails(faultfs.Write, inLog, syscall.ENOSPC), false},
+	{"store-sync", fails(faultfs.Sync, inStore, syscall.EIO), true},
+}
+
+func inLog(name string) bool   { return strings.HasSuffix(name, ".seg") || name == "LOG" }
+func inStore(name string) bool { return !inLog(name) }
+
 // A disk that is full, or fails, for a while: the node refuses, stays up, says so
 // in /readyz and in a metric, and serves again once the disk is well; without a restart, but where
 // a sync of Badger's files failed. Nothing acknowledged is lost, then or over a
 // power cut right after.
 func TestDiskFails(t *testing.T) {
-	inLog := func(name string) bool { return strings.HasSuffix(name, ".seg") || name == "LOG" }
-	inStore := func(name string) bool { return !inLog(name) }
-	for _, c := range []struct {
-		name    string
-		begin   func(*faultDisk)
-		restart bool
-	}{
-		{"no-room", func(f *faultDisk) { f.SetCapacity(f.Used() + 1<<20) }, false},
-		{"log-sync", fails(faultfs.Sync, inLog, syscall.EIO), false},
-		{"log-write", fails(faultfs.Write, inLog, syscall.EIO), false},
-		{"log-write-no-room", fails(faultfs.Write, inLog, syscall.ENOSPC), false},
-		{"store-sync", fails(faultfs.Sync, inStore, syscall.EIO), true},
-	} {
+	for _, c := range diskFaults {
 		t.Run(c.name, func(t *testing.T) {
 			d, disk := onFaultDisk(t)
 			stop := d.action()
