@@ -59,23 +59,25 @@ func TestClusterIsCut(t *testing.T) {
 	seed, rounds := envSeed(t), envInt(t, "E2E_CUT_ROUNDS", 4)
 	rng := rand.New(rand.NewPCG(seed, 2))
 	w := newNetwork(t, 3)
-	c := startHosts(t, w, 3)
+	c := startHosts(t, w, 3, unlimitedSends)
 	d := &director{t: t, server: c.nodes[0], rng: rng}
 	d.cast(6, 2)
 	d.castOn(c)
+	every := castEverywhere(c)
 	probes := c.nodes[0].people(1, "probe", "probed")
 	stop := d.action()
 	for round := range rounds {
-		d.cutRound(w, c, round, probes["probe/1"])
+		d.cutRound(w, c, round, probes["probe/1"], every)
 		d.judge(fmt.Sprintf("round %d", round))
 	}
 	d.settle()
 	stop()
 	d.judgeAtRest()
 	t.Logf("%d cuts: %d sent, %d delivered, %d connections", rounds, d.count.sents.Load(), d.count.delivers.Load(), d.count.welcomes.Load())
+	every.report(t)
 }
 
-func (d *director) cutRound(w *network, c *cluster, round int, token string) {
+func (d *director) cutRound(w *network, c *cluster, round int, token string, every *everywhere) {
 	d.t.Helper()
 	for _, p := range d.phones {
 		p.more(2 + d.rng.IntN(16))
@@ -85,7 +87,7 @@ func (d *director) cutRound(w *network, c *cluster, round int, token string) {
 	last := 6 - a - b
 	switch round % 4 {
 	case 0:
-		d.isolate(w, c, a, token)
+		d.isolate(w, c, a, token, every)
 	case 1:
 		d.t.Logf("round %d: %d and %d cut off from each other", round, a, b)
 		w.cut(a, b)
@@ -119,7 +121,7 @@ func (d *director) goOn() {
 }
 
 // isolate a node from both others, until it has sent its clients away.
-func (d *director) isolate(w *network, c *cluster, i int, token string) {
+func (d *director) isolate(w *network, c *cluster, i int, token string, every *everywhere) {
 	d.t.Helper()
 	ctx, cancel := context.WithTimeout(d.t.Context(), 2*patience)
 	defer cancel()
@@ -129,6 +131,7 @@ func (d *director) isolate(w *network, c *cluster, i int, token string) {
 	w.cut(i, i%3+1)
 	w.cut(i, (i+1)%3+1)
 	cut := time.Now()
+	every.recover(d.t, "a cut", cut, c.nodes[i%3])
 	d.goOn()
 	// What is said before this may still have got through, or nobody knows.
 	quiet := time.NewTimer(time.Until(cut.Add(2 * time.Second)))
