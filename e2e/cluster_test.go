@@ -22,7 +22,8 @@ import (
 type cluster struct {
 	t     *testing.T
 	nodes []*server
-	seeds []string // gossip addresses
+	seeds []string              // gossip addresses
+	begin func(*exec.Cmd) error // of the next that is added, where set
 }
 
 // startCluster starts n nodes and waits until each shard has three replicas.
@@ -45,6 +46,9 @@ func (c *cluster) add(more ...string) *server {
 		flags = append(flags, "--join", c.seeds[0])
 	}
 	s := newServer(c.t, flags...)
+	if c.begin != nil {
+		s.begin = c.begin
+	}
 	c.nodes, c.seeds = append(c.nodes, s), append(c.seeds, gossip)
 	s.restart()
 	return s

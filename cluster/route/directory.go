@@ -54,6 +54,7 @@ type node struct {
 type Load struct {
 	Connections uint32
 	Lag         time.Duration // of its loop
+	Astray      bool          // its wall clock is not trusted, so others had better lead
 }
 
 // Lead is a shard that a node leads.
@@ -262,6 +263,12 @@ func (d *Directory) Feel(of uint16, l Load, now time.Time) {
 		d.nodes[of] = &node{}
 	}
 	d.nodes[of].heard, d.nodes[of].load = now, l
+}
+
+// Astray says whether a node has said so of itself.
+func (d *Directory) Astray(of uint16) bool {
+	n := d.nodes[of]
+	return n != nil && n.load.Astray
 }
 
 // Nodes that were heard within Doubt, the one with the least load first: by the

@@ -106,12 +106,12 @@ func TestDirectoryPartsOnce(t *testing.T) {
 func TestDirectoryNodes(t *testing.T) {
 	now := time.Unix(1_700_000_000, 0)
 	d := NewDirectory(1, now)
-	for i, l := range []Load{{100, 25 * time.Millisecond}, {900, 3 * time.Millisecond}, {800, 9 * time.Millisecond}} {
+	for i, l := range []Load{{Connections: 100, Lag: 25 * time.Millisecond}, {Connections: 900, Lag: 3 * time.Millisecond}, {Connections: 800, Lag: 9 * time.Millisecond}} {
 		d.Hear(Sign{Node: uint16(i + 1), Incarnation: 1, Beat: 1, Load: l}, now)
 	}
 	d.Hear(Sign{Node: 9, Incarnation: 1, Beat: 1}, now.Add(-Doubt))
 	d.Live(8, 1) // it spoke, and said nothing of its load
-	d.Feel(7, Load{850, 0}, now)
+	d.Feel(7, Load{Connections: 850}, now)
 	if got, want := d.Nodes(now), []uint16{3, 7, 2, 1}; !slices.Equal(got, want) {
 		t.Errorf("nodes %v, want %v", got, want)
 	}

@@ -481,5 +481,8 @@ func (x *Exchange) Leader(shard uint32) (node uint16, term uint64, ok bool) {
 	return x.directory.Leader(shard, x.cfg.Now())
 }
 
+// Astray says whether a node's clock is not trusted, by its own word.
+func (x *Exchange) Astray(node uint16) bool { return x.directory.Astray(node) }
+
 // Nodes that are there, the one with the least load first.
 func (x *Exchange) Nodes() []uint16 { return x.directory.Nodes(x.cfg.Now()) }

@@ -238,7 +238,7 @@ func (x *Exchange) hearBeacon(from uint16, body []byte) error {
 		return errBeacon
 	}
 	s := Sign{Node: from, Incarnation: m.GetIncarnation(), Beat: m.GetBeat(), Load: Load{
-		Connections: m.GetConnections(), Lag: time.Duration(m.GetLag()) * time.Microsecond,
+		Connections: m.GetConnections(), Lag: time.Duration(m.GetLag()) * time.Microsecond, Astray: m.GetAstray(),
 	}}
 	for i, shard := range m.GetShards() {
 		s.Leads = append(s.Leads, Lead{shard, m.GetTerms()[i]})
@@ -357,7 +357,7 @@ func (x *Exchange) announce() {
 	if x.cfg.Load != nil {
 		l := x.cfg.Load()
 		x.directory.Feel(x.self, l, x.cfg.Now())
-		b.Connections = l.Connections
+		b.Connections, b.Astray = l.Connections, l.Astray
 		b.Lag = uint32(min(l.Lag, time.Minute).Microseconds()) //nolint:gosec // bounded
 	}
 	for shard := uint32(1); shard <= x.cfg.Shards; shard++ {

@@ -215,7 +215,7 @@ func (n *Node) openShards() error {
 	}); err != nil {
 		return err
 	}
-	n.mover = newMover(n.dir.Node(), n.set, n.cluster.view, n.cfg.Log.With("part", "mover"))
+	n.mover = newMover(n.dir.Node(), n.set, n.cluster.view, func(number uint16) bool { return n.exchange.Astray(number) }, n.cfg.Log.With("part", "mover"))
 	n.cluster.reports = n.report
 	n.cluster.holds = func() int { return len(n.set.Groups()) }
 	if err := n.dir.Established(); err != nil {

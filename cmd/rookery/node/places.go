@@ -13,7 +13,8 @@ const alternatesMost = 3
 
 // load of this node, for the others to know.
 func (n *Node) load() route.Load {
-	return route.Load{Connections: uint32(n.conns.Len()), Lag: n.lag} //nolint:gosec // bounded by the slots
+	_, _, leapt := n.clock.look()                                                         // nobody else looks where nothing is led
+	return route.Load{Connections: uint32(n.conns.Len()), Lag: n.lag, Astray: leapt != 0} //nolint:gosec // bounded by the slots
 }
 
 // survey which nodes are there, by load, for other goroutines to read; loop only.

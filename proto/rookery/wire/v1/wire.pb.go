@@ -1249,7 +1249,9 @@ type Beacon struct {
 	Terms       []uint64 `protobuf:"varint,4,rep,packed,name=terms,proto3" json:"terms,omitempty"`
 	Connections uint32   `protobuf:"varint,5,opt,name=connections,proto3" json:"connections,omitempty"`
 	// lag of its loop: how long a round took lately, microseconds.
-	Lag           uint32 `protobuf:"varint,6,opt,name=lag,proto3" json:"lag,omitempty"`
+	Lag uint32 `protobuf:"varint,6,opt,name=lag,proto3" json:"lag,omitempty"`
+	// astray: its wall clock is not trusted.
+	Astray        bool `protobuf:"varint,7,opt,name=astray,proto3" json:"astray,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1324,6 +1326,13 @@ func (x *Beacon) GetLag() uint32 {
 		return x.Lag
 	}
 	return 0
+}
+
+func (x *Beacon) GetAstray() bool {
+	if x != nil {
+		return x.Astray
+	}
+	return false
 }
 
 var File_rookery_wire_v1_wire_proto protoreflect.FileDescriptor
@@ -1414,14 +1423,15 @@ const file_rookery_wire_v1_wire_proto_rawDesc = "" +
 	"\n" +
 	"\x06RESEND\x10\x03\x12\b\n" +
 	"\x04TELL\x10\x04\x12\b\n" +
-	"\x04TOLD\x10\x05\"\xa0\x01\n" +
+	"\x04TOLD\x10\x05\"\xb8\x01\n" +
 	"\x06Beacon\x12 \n" +
 	"\vincarnation\x18\x01 \x01(\x04R\vincarnation\x12\x12\n" +
 	"\x04beat\x18\x02 \x01(\x04R\x04beat\x12\x16\n" +
 	"\x06shards\x18\x03 \x03(\rR\x06shards\x12\x14\n" +
 	"\x05terms\x18\x04 \x03(\x04R\x05terms\x12 \n" +
 	"\vconnections\x18\x05 \x01(\rR\vconnections\x12\x10\n" +
-	"\x03lag\x18\x06 \x01(\rR\x03lagB<Z:github.com/rookery-im/rookery/proto/rookery/wire/v1;wirepbb\x06proto3"
+	"\x03lag\x18\x06 \x01(\rR\x03lag\x12\x16\n" +
+	"\x06astray\x18\a \x01(\bR\x06astrayB<Z:github.com/rookery-im/rookery/proto/rookery/wire/v1;wirepbb\x06proto3"
 
 var (
 	file_rookery_wire_v1_wire_proto_rawDescOnce sync.Once

@@ -1793,6 +1793,16 @@ func (m *Beacon) MarshalToSizedBufferVTStrict(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if m.Astray {
+		i--
+		if m.Astray {
+			dAtA[i] = 1
+		} else {
+			dAtA[i] = 0
+		}
+		i--
+		dAtA[i] = 0x38
+	}
 	if m.Lag != 0 {
 		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Lag))
 		i--
@@ -2658,6 +2668,9 @@ func (m *Beacon) SizeVT() (n int) {
 	}
 	if m.Lag != 0 {
 		n += 1 + protohelpers.SizeOfVarint(uint64(m.Lag))
+	}
+	if m.Astray {
+		n += 2
 	}
 	n += len(m.unknownFields)
 	return n
@@ -5639,6 +5652,26 @@ func (m *Beacon) UnmarshalVT(dAtA []byte) error {
 					break
 				}
 			}
+		case 7:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Astray", wireType)
+			}
+			var v int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				v |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			m.Astray = bool(v != 0)
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
