@@ -19,7 +19,7 @@ GENERATORS := $(TOOLS)/buf-$(BUF_VERSION)-$(PROTOC_GEN_GO_VERSION)-$(VTPROTO_VER
 
 BENCHSTAT := $(TOOLS)/benchstat-$(BENCHSTAT_VERSION)
 
-FUZZTIME ?= 10000x
+FUZZTIME ?= 5000x
 SEEDS    ?= 500
 BASE     ?= HEAD
 COUNT    ?= 6
@@ -80,7 +80,7 @@ docs: ## write docs/configuration.md from the table of settings
 	go test ./cmd/rookery/settings -count=1 -run '^TestDocsAreTheTable$$' -update
 
 .PHONY: fuzz-short
-fuzz-short: ## every fuzzer for a moment (FUZZTIME=10000x)
+fuzz-short: ## every fuzzer for a moment (FUZZTIME=5000x)
 	.ci/fuzz $(FUZZTIME)
 
 .PHONY: simulate

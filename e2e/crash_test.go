@@ -28,7 +28,7 @@ import (
 // receipt early or lost. E2E_SEED replays the choices of a run (the machine's
 // timing stays its own), E2E_ROUNDS makes it longer.
 func TestCrashes(t *testing.T) {
-	seed, rounds := envSeed(t), envInt(t, "E2E_ROUNDS", 50)
+	seed, rounds := envSeed(t), envInt(t, "E2E_ROUNDS", 30)
 	rng := rand.New(rand.NewPCG(seed, 0))
 
 	s := startServer(t)
