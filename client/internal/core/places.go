@@ -41,22 +41,32 @@ func (m *Machine) nodes(list []Place) {
 }
 
 // elsewhere has the next attempt go to another node, where the one that was lost
-// said so, or where nothing answers at the configured URL. One that was tried in
-// vain is forgotten until the next look.
+// said so, or where nothing answers at the configured URL. All have their turn, again
+// and again: one that was tried in vain may have been starting.
 func (m *Machine) elsewhere(code int, welcomed bool) {
 	p := &m.places
-	if !welcomed && p.at != "" {
-		p.list = slices.DeleteFunc(p.list, func(o Place) bool { return o.URL == p.at })
-		return
+	if welcomed {
+		p.last(func(o Place) bool { return o.Node == m.node || o.URL == p.at })
 	}
-	if welcomed && code != codeUnavailable || len(m.alternates) > 0 {
-		return
+	switch {
+	case len(m.alternates) > 0, welcomed && code != codeUnavailable:
+	case !welcomed && p.at != "": // the configured URL's turn
+	case len(p.list) > 0 && (!welcomed || p.list[0].Node != m.node && p.list[0].URL != p.at):
+		next := p.list[0]
+		p.last(func(o Place) bool { return o == next })
+		m.alternates = []string{next.URL}
 	}
-	for i, o := range p.list {
-		if o.URL != p.at && o.Node != m.node {
-			p.list = append(slices.Delete(p.list, i, i+1), o)
-			m.alternates = []string{o.URL}
-			return
+}
+
+// last puts those places behind the others.
+func (p *places) last(is func(Place) bool) {
+	var first, last []Place
+	for _, o := range p.list {
+		if is(o) {
+			last = append(last, o)
+		} else {
+			first = append(first, o)
 		}
 	}
+	p.list = append(first, last...)
 }
