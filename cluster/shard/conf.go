@@ -9,7 +9,6 @@ import (
 
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
-	"go.etcd.io/raft/v3/tracker"
 	"google.golang.org/protobuf/proto"
 
 	shardpb "github.com/rookery-im/rookery/proto/rookery/shard/v1"
@@ -134,11 +133,11 @@ func (g *Group) changeable() error {
 // quorate says whether a majority of these is here and was heard of lately.
 func (g *Group) quorate(voters []uint64) error {
 	active := 0
-	g.node.WithProgress(func(id uint64, _ raft.ProgressType, pr tracker.Progress) {
-		if slices.Contains(voters, id) && (pr.RecentActive || id == g.Replica()) {
+	for _, id := range voters {
+		if g.active(id) {
 			active++
 		}
-	})
+	}
 	if active <= len(voters)/2 {
 		return fmt.Errorf("%w: group %d, %d of %d", ErrUnsafe, g.id, active, len(voters))
 	}
@@ -220,6 +219,9 @@ func (g *Group) applyMembers(change *raftpb.ConfChangeV2) error {
 		case raftpb.ConfChangeAddNode, raftpb.ConfChangeAddLearnerNode:
 			if added.GetId() == id {
 				members[id] = added.GetNode()
+				if g.role != Follower {
+					g.voices[id] = g.set.ticks // it is given the time to say something
+				}
 			}
 		}
 	}

@@ -102,11 +102,12 @@ type Group struct {
 
 	applied, appliedTerm, checkpointed uint64
 	conf                               *raftpb.ConfState
-	changing                           bool   // a change of the configuration was begun
-	changes                            uint64 // applied
-	changeIndex                        uint64 // of its entry, once it was in a Ready
-	handing                            bool   // leadership over
-	heir                               uint64 // who gets it, once no proposal is in flight
+	changing                           bool              // a change of the configuration was begun
+	changes                            uint64            // applied
+	changeIndex                        uint64            // of its entry, once it was in a Ready
+	voices                             map[uint64]uint64 // when replicas were heard last, in ticks of the Set
+	handing                            bool              // leadership over
+	heir                               uint64            // who gets it, once no proposal is in flight
 
 	proposal  proposal
 	queued    []uint64            // reads that wait for the next round
@@ -307,7 +308,9 @@ func (g *Group) observe(rd *raft.Ready) {
 	}
 }
 
-func (g *Group) becomeElected() { g.role, g.leadTerm = Elected, g.term }
+func (g *Group) becomeElected() {
+	g.role, g.leadTerm, g.voices = Elected, g.term, map[uint64]uint64{}
+}
 
 func (g *Group) becomeLeading() {
 	g.role = Leading

@@ -56,7 +56,7 @@ func (g *Group) Status() Status {
 		}
 		p := &st.Members[i]
 		p.Filling = g.set.sending(g, id) != nil
-		p.Match, p.Next, p.Active = pr.Match, pr.Next, pr.RecentActive && !g.set.forsaken[p.Node] || id == g.Replica()
+		p.Match, p.Next, p.Active = pr.Match, pr.Next, g.active(id)
 	})
 	return st
 }

@@ -40,6 +40,9 @@ func (g *Group) Step(m *raftpb.Message) error {
 		// Proposals and reads are not handed on, and snapshots come another way.
 		return fmt.Errorf("%w: %v", ErrMessage, m.GetType())
 	}
+	if g.role != Follower {
+		g.voices[m.GetFrom()] = g.set.ticks
+	}
 	err := g.node.Step(m)
 	g.touch()
 	if kind := m.GetType(); (kind == raftpb.MsgApp || kind == raftpb.MsgHeartbeat) && m.GetFrom() == g.leader && m.GetTerm() >= g.term {
@@ -49,6 +52,15 @@ func (g *Group) Step(m *raftpb.Message) error {
 		return fmt.Errorf("shard: group %d: step: %w", g.id, err)
 	}
 	return nil
+}
+
+// active says whether a replica was heard within an election timeout. Raft's own word
+// for it, RecentActive, is no answer to this: it is taken back with every check of the
+// quorum, until the replica is heard again.
+func (g *Group) active(id uint64) bool {
+	at, ok := g.voices[id]
+	node, _ := g.nodeOf(id)
+	return id == g.Replica() || ok && g.set.ticks-at <= uint64(g.set.config.ElectionTicks) && !g.set.forsaken[node] //nolint:gosec // positive
 }
 
 // maxHeard bounds the replicas that are known by what they say alone.

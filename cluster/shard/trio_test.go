@@ -3,6 +3,7 @@ package shard
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/cryptotest"
@@ -441,4 +442,35 @@ func TestHeartbeatsKeepStep(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Whoever is heard is active all the time, and who is not no more after an election
+// timeout; what a leader shows of that does not come and go with its checks.
+func TestActive(t *testing.T) {
+	n := newTrio(t)
+	one := n.elect(1)
+	n.tick(2)
+	active := func() (ids []uint64) {
+		for _, p := range one.g.Status().Members {
+			if p.Active {
+				ids = append(ids, p.Replica)
+			}
+		}
+		return ids
+	}
+	for range 5 * DefaultElectionTicks {
+		for _, m := range n.nodes[1:] {
+			m.set.Tick()
+		}
+		if got := active(); len(got) != 3 {
+			t.Fatalf("active are %v, and all are there", got)
+		}
+		n.settle()
+	}
+	n.cut[3] = true
+	n.tick(DefaultElectionTicks + DefaultHeartbeatTicks + 1)
+	if got := active(); !slices.Equal(got, []uint64{1, 2}) {
+		t.Errorf("active are %v without 3", got)
+	}
+	n.refused(one.g.Remove(2), ErrUnsafe)
 }
