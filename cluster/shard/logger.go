@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 
 	"github.com/rookery-im/rookery/internal/invariant"
 )
@@ -26,12 +27,21 @@ func (l raftLogger) format(level slog.Level, format string, v []any) {
 	l.at(level, func() string { return fmt.Sprintf(format, v...) })
 }
 
+// warning is how loud one of Raft's is. Each restart has each group not stand at once,
+// as changes of the configuration are still to be applied again: no news.
+func warning(format string) slog.Level {
+	if strings.Contains(format, "cannot campaign") {
+		return slog.LevelDebug
+	}
+	return slog.LevelWarn
+}
+
 func (l raftLogger) Debug(v ...any)                   { l.plain(slog.LevelDebug, v) }
 func (l raftLogger) Debugf(format string, v ...any)   { l.format(slog.LevelDebug, format, v) }
 func (l raftLogger) Info(v ...any)                    { l.plain(slog.LevelDebug, v) }
 func (l raftLogger) Infof(format string, v ...any)    { l.format(slog.LevelDebug, format, v) }
 func (l raftLogger) Warning(v ...any)                 { l.plain(slog.LevelWarn, v) }
-func (l raftLogger) Warningf(format string, v ...any) { l.format(slog.LevelWarn, format, v) }
+func (l raftLogger) Warningf(format string, v ...any) { l.format(warning(format), format, v) }
 func (l raftLogger) Error(v ...any)                   { l.plain(slog.LevelError, v) }
 func (l raftLogger) Errorf(format string, v ...any)   { l.format(slog.LevelError, format, v) }
 func (l raftLogger) Fatal(v ...any)                   { invariant.Check(false, "raft: %s", fmt.Sprint(v...)) }

@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -196,6 +197,12 @@ func (c *call) list(ctx context.Context) error {
 // show a status to a person.
 func show(out io.Writer, s node.Status) {
 	leaderless, short := 0, 0
+	var silent []string
+	for _, m := range s.Members {
+		if !m.Answers {
+			silent = append(silent, strconv.Itoa(int(m.Number)))
+		}
+	}
 	for _, g := range s.Groups {
 		if g.Leader == 0 {
 			leaderless++
@@ -211,6 +218,8 @@ func show(out io.Writer, s node.Status) {
 		fmt.Fprintf(out, "Of %d of %d groups nobody says that it leads.\n\n", leaderless, len(s.Groups))
 	case short > 0:
 		fmt.Fprintf(out, "Not fully replicated: %d of %d groups have less than three replicas.\n\n", short, len(s.Groups))
+	case len(silent) > 0:
+		fmt.Fprintf(out, "Not fully replicated: what is on node %s is not there now.\n\n", strings.Join(silent, " and "))
 	default:
 		fmt.Fprint(out, "Not fully replicated: replicas are on their way.\n\n")
 	}
