@@ -110,6 +110,8 @@ type Config struct {
 	Load func(id string, rows user.Rows, attachments []user.Attachment) (Core, error)
 	// Now is the wall clock, Unix milliseconds.
 	Now func() uint64
+	// Silent, where set, says of a connection that the node that it is on is not heard.
+	Silent func(conn uint64) bool
 	// Expiry is the time up to which entries may be expired, 0 while the clock
 	// is not trusted. Default: Now.
 	Expiry func() uint64

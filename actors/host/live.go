@@ -202,7 +202,7 @@ func (s *Shard) turn(l *live, in any, now uint64) {
 	// A step within a step, as a gateway may have it, finds the scratch taken.
 	scratch := s.scratch
 	s.scratch = nil
-	ctx := user.Context{Now: now, OutboxFull: s.outbox.full(), Scratch: scratch}
+	ctx := user.Context{Now: now, OutboxFull: s.outbox.full(), Scratch: scratch, Silent: s.cfg.Silent}
 	if _, ok := in.(*nodepb.Attach); ok {
 		ctx.Session = s.session()
 	}

@@ -212,6 +212,11 @@ func (t *turn) linkDevice(ask *nodepb.Ask, m *nodepb.LinkDevice) {
 		t.fail(ask, fault.New(fault.FailedPrecondition, fault.ReasonDeviceLimit, "the user has %d devices, the most there may be; unlink one", limits.Devices))
 		return
 	}
+	if t.unheard() {
+		// The answer would wait for what that session says, and a device would be left of which nobody knows.
+		t.fail(ask, fault.New(fault.Unavailable, "", "a device of the user is connected to a node that does not answer; try again"))
+		return
+	}
 	t.account.LastDevice++
 	t.putAccount()
 	row := &storepb.DeviceRow{Device: t.account.GetLastDevice(), Name: m.GetName(), Linked: t.ctx.Now}
@@ -230,6 +235,13 @@ func (t *turn) linkDevice(ask *nodepb.Ask, m *nodepb.LinkDevice) {
 		t.links = append(t.links, l)
 	}
 	t.schedule()
+}
+
+// unheard says whether some session of the user is on a node that is not heard.
+func (t *turn) unheard() bool {
+	return t.ctx.Silent != nil && slices.ContainsFunc(t.devices, func(d *device) bool {
+		return d.att.Conn != 0 && t.ctx.Silent(d.att.Conn) || d.next.Conn != 0 && t.ctx.Silent(d.next.Conn)
+	})
 }
 
 // tellDevices tells every session its user's other devices.

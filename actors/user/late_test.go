@@ -183,6 +183,26 @@ func TestDevicesOfOneThatHasNotBegun(t *testing.T) {
 	}
 }
 
+// Where a session is on a node that is not heard, a link request is refused before
+// anything is done: its answer would wait, and each try would leave a device.
+func TestLinkIsRefusedWhileASessionIsNotHeard(t *testing.T) {
+	d := newDesk(t)
+	live, _, _ := d.attach(5)
+	d.pull(5, live)
+	link := &nodepb.Ask{Request: 77, User: "bob", Body: &nodepb.Ask_LinkDevice{LinkDevice: &nodepb.LinkDevice{Name: "tablet", Password: "pw"}}}
+	devices := len(d.state.devices)
+	for _, silent := range []uint64{5, 6} {
+		want := devices + int(silent-5)
+		out := d.state.Step(Context{Now: 1_750_000_000_000, Silent: func(conn uint64) bool { return conn == silent }}, link)
+		if got := len(d.state.devices); got != want || (len(out.Mutations) == 0) != (want == devices) {
+			t.Errorf("%d is not heard: %d devices of %d, and %d mutations", silent, got, devices, len(out.Mutations))
+		}
+		if silent == 5 && len(out.Effects) != 1 {
+			t.Errorf("not refused at once: %v", out.Effects)
+		}
+	}
+}
+
 // Unlinked, a device has no session, begun or not.
 func TestUnlinkEndsOneThatHasNotBegun(t *testing.T) {
 	d := newDesk(t)

@@ -14,6 +14,9 @@ type Context struct {
 	Session uint64
 	// OutboxFull is set while the shard's outbox takes no further step.
 	OutboxFull bool
+	// Silent says of a connection that the node that it is on is not heard; nil where
+	// all are.
+	Silent func(conn uint64) bool
 	// Scratch is the host's, or nil.
 	Scratch *Scratch
 }

@@ -265,6 +265,12 @@ func (d *Directory) Feel(of uint16, l Load, now time.Time) {
 	d.nodes[of].heard, d.nodes[of].load = now, l
 }
 
+// Silent says whether a node was not heard for Doubt.
+func (d *Directory) Silent(of uint16, now time.Time) bool {
+	n := d.nodes[of]
+	return n == nil || now.Sub(n.heard) >= Doubt
+}
+
 // Astray says whether a node has said so of itself.
 func (d *Directory) Astray(of uint16) bool {
 	n := d.nodes[of]

@@ -481,6 +481,12 @@ func (x *Exchange) Leader(shard uint32) (node uint16, term uint64, ok bool) {
 	return x.directory.Leader(shard, x.cfg.Now())
 }
 
+// Silent says whether the node that a connection is on is another, and was not heard
+// for Doubt.
+func (x *Exchange) Silent(conn Conn) bool {
+	return !x.cfg.Stamp.Ours(conn) && x.directory.Silent(Node(conn), x.cfg.Now())
+}
+
 // Astray says whether a node's clock is not trusted, by its own word.
 func (x *Exchange) Astray(node uint16) bool { return x.directory.Astray(node) }
 

@@ -162,6 +162,24 @@ func TestHint(t *testing.T) {
 	}
 }
 
+// A connection is silent while its node is, unless that is this one.
+func TestSilent(t *testing.T) {
+	s, x := newStand()
+	here, there := NewStamp(1, 3).Connection(9), NewStamp(2, 7).Connection(9)
+	silent := func(want bool) {
+		t.Helper()
+		if x.Silent(here) || x.Silent(there) != want {
+			t.Errorf("silent are %v here and %v there", x.Silent(here), x.Silent(there))
+		}
+	}
+	x.directory.Hear(Sign{Node: 2, Incarnation: 7, Beat: 1}, s.now)
+	silent(false)
+	s.now = s.now.Add(Doubt)
+	silent(true)
+	x.directory.Hear(Sign{Node: 2, Incarnation: 7, Beat: 2}, s.now)
+	silent(false)
+}
+
 // A send of a session that has not heard of its own shard's new term is copied to
 // the sender's actor, whatever devices the session knows of.
 func TestSendsOfAnEarlierTerm(t *testing.T) {

@@ -433,7 +433,11 @@ func (g *Gateway) Sweep() {
 		case helloTag:
 			g.close(s, CloseUnavailable, "no answer to hello in time; reconnect")
 		case againTag:
-			g.close(s, CloseUnauthenticated, "hello was refused, and not said again in time")
+			code := uint16(CloseUnauthenticated)
+			if s.later {
+				code = CloseUnavailable // nothing is wrong with its token
+			}
+			g.close(s, code, "hello was refused, and not said again in time")
 		default:
 			g.close(s, CloseUnavailable, "the outcome of a send is not known; send it again")
 		}

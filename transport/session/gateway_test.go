@@ -157,6 +157,19 @@ func TestRefusedHelloIsSaidAgainSoon(t *testing.T) {
 	s.expect("close 4101 …")
 }
 
+// Who was refused for the moment, and does not say it again, is not told that
+// anything is wrong with its token.
+func TestRefusedForTheMoment(t *testing.T) {
+	s := newScene(t, nil)
+	s.open()
+	s.say(`{"hello":{"token":"good"}}`)
+	s.reply(&nodepb.Attached{Error: fault.New(fault.Unavailable, "", "the shard has moved; try again")})
+	s.trace = nil
+	s.now = s.now.Add(4 * time.Second)
+	s.g.Sweep()
+	s.expect("close 1013 …")
+}
+
 // An acked beyond the mailbox changes nothing: hello can be said again.
 func TestHelloAgainAfterFault(t *testing.T) {
 	s := newScene(t, nil)

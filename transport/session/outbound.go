@@ -116,7 +116,7 @@ func (g *Gateway) attached(s *session, m *nodepb.Attached) {
 			g.close(s, CloseUnauthenticated, f.GetMessage())
 			return
 		}
-		s.state = greeting
+		s.state, s.later = greeting, f.GetRetryable()
 		g.open = append(g.open, deadline{conn: s.conn, tag: againTag, at: g.clock()}) // its token admits it for longer
 		g.fault(s, s.ref, "", f)
 		if f.GetRetryable() && s.busy != nil && len(s.busy.held) > 0 {

@@ -51,6 +51,8 @@ type session struct {
 	leaving bool
 	// drained is set once the frame of that name was written.
 	drained bool
+	// later: hello was refused for the moment.
+	later bool
 	// resting: it is not read until it has made up for its effort.
 	resting bool
 	// broken frames said before hello.

@@ -29,7 +29,8 @@ func (n *Node) machines() func(*shard.Group, uint32) (shard.Machine, error) {
 			Load: func(id string, rows user.Rows, att []user.Attachment) (host.Core, error) {
 				return settings.Load(id, rows, att)
 			},
-			Now: n.clock.millis, Expiry: n.clock.expiry, Fail: n.fail, Idle: n.cfg.IdleActor,
+			Silent: func(conn uint64) bool { return n.exchange.Silent(conn) },
+			Now:    n.clock.millis, Expiry: n.clock.expiry, Fail: n.fail, Idle: n.cfg.IdleActor,
 			Log: n.cfg.Log.With("part", "host"), Metrics: metrics,
 		})
 		if err != nil {
