@@ -20,7 +20,7 @@ type nodes struct {
 	configured base
 
 	mu    sync.Mutex
-	last  base // which answered last; guarded by mu, as is list
+	last  base // which answered last; guarded by mu, as is other
 	other []base
 }
 

@@ -14,10 +14,7 @@ import (
 
 // Join has one more node join a cluster that holds messages, while pairs talk.
 type Join struct {
-	Messages int
-	Away     int
-	Users    int
-	Rate     float64
+	laden
 	Warm     time.Duration
 	During   time.Duration
 	Patience time.Duration
@@ -33,10 +30,7 @@ func (*Join) Doc() string {
 
 // Flags of the scenario.
 func (j *Join) Flags(fs *flag.FlagSet) {
-	fs.IntVar(&j.Messages, "messages", 200_000, "messages that are stored before, so that there is something to move")
-	fs.IntVar(&j.Away, "away", 2000, "users that they are for, who are away; as many others send them")
-	fs.IntVar(&j.Users, "users", 2000, "users who talk in pairs meanwhile")
-	fs.Float64Var(&j.Rate, "rate", 3000, "messages a second that they send, an open loop")
+	j.flags(fs, 200_000)
 	fs.DurationVar(&j.Warm, "warm", 3*time.Second, "warm-up before each phase, not counted")
 	fs.DurationVar(&j.During, "during", 15*time.Second, "how long the phases before and after are measured, and the move at least")
 	fs.DurationVar(&j.Patience, "patience", 2*time.Minute, "how long the move may take")
@@ -45,14 +39,8 @@ func (j *Join) Flags(fs *flag.FlagSet) {
 // Validate names every fault of the parameters.
 func (j *Join) Validate() error {
 	var f faults
-	f.check(j.Away >= 1, "away: %d is not above 0", j.Away)
-	f.even("users", j.Users)
-	f.check(j.Rate > 0, "rate: %g is not above 0", j.Rate)
+	j.check(&f)
 	f.check(j.During > 0 && j.Warm >= 0 && j.Patience >= j.During, "during, warm, patience: %v, %v, %v", j.During, j.Warm, j.Patience)
-	f.check(j.Messages >= 0, "messages: %d is below 0", j.Messages)
-	if j.Away >= 1 {
-		f.check(j.Messages/j.Away <= 5000, "messages, away: %d for each, more than the 5000 that one sender may fill of a mailbox", j.Messages/j.Away)
-	}
 	return f.err()
 }
 
@@ -62,52 +50,22 @@ func (j *Join) Run(ctx context.Context, env *Env) (_ *report.Result, err error) 
 		return nil, errors.New("a node can only join a cluster that the bench has started: use --self --nodes 3")
 	}
 	r := report.New(j.Name())
-	w, err := env.Build(ctx, Descriptors, Group{Users: j.Users, Devices: 1, Pattern: Both}, Group{Users: 2 * j.Away, Devices: 1, Pattern: OneWay})
+	w, err := j.build(ctx, env)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, w.Close()) }()
-	stored := j.Messages / j.Away * j.Away
-	if err := j.store(ctx, w, r, stored); err != nil {
-		return nil, err
-	}
-	if _, err := w.Connect(ctx, talking, Everybody, ComeBack); err != nil {
+	if _, err := j.fill(ctx, w, r); err != nil {
 		return nil, err
 	}
 	if err := j.move(ctx, w, r); err != nil {
 		return nil, err
 	}
+	if err := j.empty(ctx, w, r); err != nil {
+		return nil, err
+	}
 	worst(r)
-	if stored > 0 {
-		// The senders must hear of their receipts.
-		if err := w.begin(ctx, storing, Senders, ComeBack); err != nil {
-			return nil, err
-		}
-		drained, err := w.drain(ctx, storing, stored)
-		if err != nil {
-			return nil, err
-		}
-		r.Phases, r.DrainRate = append(r.Phases, drained), drained.Rate
-		if err := w.settle(ctx, "drained", 0, time.Minute); err != nil {
-			return nil, err
-		}
-	}
 	return r, w.Finish(ctx, r)
-}
-
-func (j *Join) store(ctx context.Context, w *World, r *report.Result, stored int) error {
-	if stored == 0 {
-		return nil
-	}
-	if _, err := w.Connect(ctx, storing, Senders, ComeBack); err != nil {
-		return err
-	}
-	p, err := w.store(ctx, storing, stored, load.Drive{Window: 16, Limit: stored / j.Away})
-	if err != nil {
-		return err
-	}
-	r.Phases, r.StoreRate = append(r.Phases, p), p.Rate
-	return w.Cut(ctx, storing, Senders)
 }
 
 // move measures before, meanwhile, and after.

@@ -13,11 +13,8 @@ import (
 
 // Recover kills a node that holds many messages, under load.
 type Recover struct {
-	Messages int
-	Away     int
-	Users    int
-	Rate     float64
-	During   time.Duration
+	laden
+	During time.Duration
 }
 
 // Name of the scenario.
@@ -30,31 +27,17 @@ func (*Recover) Doc() string {
 
 // Flags of the scenario.
 func (c *Recover) Flags(fs *flag.FlagSet) {
-	fs.IntVar(&c.Messages, "messages", 1_000_000, "messages that are stored before")
-	fs.IntVar(&c.Away, "away", 2000, "users that they are for, who are away; as many others send them")
-	fs.IntVar(&c.Users, "users", 2000, "users who talk in pairs meanwhile")
-	fs.Float64Var(&c.Rate, "rate", 3000, "messages a second that they send, an open loop")
+	c.flags(fs, 1_000_000)
 	fs.DurationVar(&c.During, "during", 5*time.Second, "how long they do before the kill, and after the node is ready again")
 }
 
 // Validate names every fault of the parameters.
 func (c *Recover) Validate() error {
 	var f faults
-	f.check(c.Away >= 1, "away: %d is not above 0", c.Away)
-	f.even("users", c.Users)
-	f.check(c.Rate > 0 && c.During > 0, "rate, during: %g, %v", c.Rate, c.During)
-	if c.Away >= 1 {
-		each := c.Messages / c.Away
-		f.check(each >= 1 && each <= 5000, "messages, away: %d for each, must be from 1 to 5000, which is what one sender may fill of a mailbox", each)
-	}
+	c.check(&f)
+	f.check(c.During > 0, "during: %v", c.During)
 	return f.err()
 }
-
-// The groups of Recover.
-const (
-	talking = iota
-	storing
-)
 
 // Run measures once.
 func (c *Recover) Run(ctx context.Context, env *Env) (_ *report.Result, err error) {
@@ -62,45 +45,24 @@ func (c *Recover) Run(ctx context.Context, env *Env) (_ *report.Result, err erro
 		return nil, errors.New("only a node that the bench has started may be killed: use --self")
 	}
 	r := report.New(c.Name())
-	w, err := env.Build(ctx, Descriptors, Group{Users: c.Users, Devices: 1, Pattern: Both}, Group{Users: 2 * c.Away, Devices: 1, Pattern: OneWay})
+	w, err := c.build(ctx, env)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, w.Close()) }()
-	if _, err := w.Connect(ctx, storing, Senders, ComeBack); err != nil {
-		return nil, err
-	}
-	each := c.Messages / c.Away
-	stored, err := w.store(ctx, storing, each*c.Away, load.Drive{Window: 16, Limit: each})
+	stored, err := c.fill(ctx, w, r)
 	if err != nil {
-		return nil, err
-	}
-	r.Phases = append(r.Phases, stored)
-	if err := w.Cut(ctx, storing, Senders); err != nil {
-		return nil, err
-	}
-	if _, err := w.Connect(ctx, talking, Everybody, ComeBack); err != nil {
 		return nil, err
 	}
 	if err := c.underLoad(ctx, w, r); err != nil {
 		return nil, err
 	}
-	// The senders must hear of their receipts.
-	if err := w.begin(ctx, storing, Senders, ComeBack); err != nil {
-		return nil, err
-	}
-	drained, err := w.drain(ctx, storing, each*c.Away)
-	if err != nil {
-		return nil, err
-	}
-	r.Phases = append(r.Phases, drained)
-	r.StoreRate, r.DrainRate = stored.Rate, drained.Rate
 	r.ServerCPUPerMillion, r.ClientCPUPerMillion = stored.ServerCPUPerMillion, stored.ClientCPUPerMillion
 	r.SentMs, r.BytesWrittenPerMessage = stored.SentMs, stored.BytesWrittenPerMessage
-	worst(r)
-	if err := w.settle(ctx, "drained", 0, time.Minute); err != nil {
+	if err := c.empty(ctx, w, r); err != nil {
 		return nil, err
 	}
+	worst(r)
 	return r, w.Finish(ctx, r)
 }
 

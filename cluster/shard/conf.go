@@ -213,6 +213,7 @@ func (g *Group) applyMembers(change *raftpb.ConfChangeV2) error {
 		switch id := c.GetNodeId(); c.GetType() {
 		case raftpb.ConfChangeRemoveNode:
 			node := members[id]
+			delete(g.voices, id)
 			if delete(members, id); node != "" {
 				defer g.tellRemoved(node, id)
 			}
