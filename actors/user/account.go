@@ -88,8 +88,7 @@ func (t *turn) unlinkByRest(ask *nodepb.Ask, gone *device) {
 		return
 	}
 	wasOnline := t.online()
-	t.unlink(gone)
-	t.done(ask)
+	t.answerOnceEnded(ask, t.unlink(gone))
 	if wasOnline && !t.online() {
 		t.effect(PresenceChanged{LastSeen: max(t.lastSeen(), t.ctx.Now)})
 	}
@@ -140,19 +139,19 @@ func (t *turn) askWithPassword(ask *nodepb.Ask, _ *device) {
 			t.fail(ask, outboxFull())
 			return
 		}
-		t.deleteAccount()
-		t.done(ask)
+		t.answerOnceEnded(ask, t.deleteAccount())
 	}
 }
 
 // deleteAccount removes what is the user's own. What peers rely on stays: the
 // orders and results of their sends, and the numbers never to be given again.
-// Conversations stay in memory, too: the rows may lag behind them.
-func (t *turn) deleteAccount() {
+// Conversations stay in memory, too: the rows may lag behind them. It returns the
+// sessions that are to end.
+func (t *turn) deleteAccount() (sessions []Attachment) {
 	devices := t.devices
 	t.devices = nil
 	for _, d := range devices {
-		t.end(d)
+		sessions = append(sessions, t.end(d)...)
 	}
 	var gone []uint64
 	var lost []string
@@ -176,6 +175,7 @@ func (t *turn) deleteAccount() {
 	t.putAccount()
 	t.effect(Rewatch{})
 	t.schedule()
+	return sessions
 }
 
 func (t *turn) patchProfile(ask *nodepb.Ask, m *nodepb.PatchProfile) {

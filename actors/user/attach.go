@@ -99,6 +99,7 @@ func unlinkedFault() *nodepb.Fault {
 // detach ends a session, if it is still the device's.
 func (t *turn) detach(m *nodepb.Detach) {
 	t.out.Laziness = Lazy
+	t.ended(m.GetOrigin().GetConn())
 	d := t.device(m.GetOrigin().GetDevice())
 	if d == nil {
 		return
@@ -169,14 +170,14 @@ func (t *turn) page(d *device, after uint64, maxEntries, maxBytes int) (upTo uin
 // epoch, and that none stamped with older ones is open.
 func (t *turn) devicesSeen(m *nodepb.DevicesSeen) {
 	t.links = slices.DeleteFunc(t.links, func(l link) bool {
-		if m.GetEpoch() >= l.epoch {
+		if l.device != 0 && m.GetEpoch() >= l.epoch {
 			delete(l.waiting, m.GetOrigin().GetSession())
 		}
 		return t.finish(l)
 	})
 }
 
-// leave takes an ended session out of what link requests wait for.
+// leave takes an ended session out of what answers wait for.
 func (t *turn) leave(session uint64) {
 	t.links = slices.DeleteFunc(t.links, func(l link) bool {
 		delete(l.waiting, session)
@@ -188,8 +189,35 @@ func (t *turn) finish(l link) bool {
 	if len(l.waiting) > 0 {
 		return false
 	}
-	t.effect(ToConn{Msg: &nodepb.Answer{Request: l.request, Body: &nodepb.Answer_Linked{Linked: &nodepb.Linked{Device: l.device}}}})
+	a := &nodepb.Answer{Request: l.request, Body: &nodepb.Answer_Done{Done: &nodepb.Done{}}}
+	if l.device != 0 {
+		a.Body = &nodepb.Answer_Linked{Linked: &nodepb.Linked{Device: l.device}}
+	}
+	t.effect(ToConn{Msg: a})
 	return true
+}
+
+// answerOnceEnded answers a request that ends devices when their sessions have said
+// that they are over, so that nothing they send is taken after the answer. One whose
+// node is silent says so when it is heard again, or is taken for ended with its node
+// (route); the request may have given up by then, and says that it does not know.
+func (t *turn) answerOnceEnded(ask *nodepb.Ask, sessions []Attachment) {
+	l := link{request: ask.GetRequest(), waiting: map[uint64]struct{}{}}
+	for _, a := range sessions {
+		l.waiting[a.Session] = struct{}{}
+	}
+	if !t.finish(l) {
+		t.links = append(t.links, l)
+	}
+}
+
+// ended: the connection had the session of a device that is no longer linked.
+func (t *turn) ended(conn uint64) {
+	if i := slices.IndexFunc(t.ending, func(a Attachment) bool { return a.Conn == conn }); i >= 0 {
+		session := t.ending[i].Session
+		t.ending = slices.Delete(t.ending, i, i+1)
+		t.leave(session)
+	}
 }
 
 // linkDevice links a new device. Its history begins after the newest entry, or
@@ -262,10 +290,11 @@ func (t *turn) deviceEvent(e *storepb.DeviceEvent) *storepb.Entry {
 	return &storepb.Entry{Expires: t.ttl(0), Body: &storepb.Entry_DeviceEvent{DeviceEvent: e}}
 }
 
-// unlink ends a device, and what waited for it alone.
-func (t *turn) unlink(d *device) {
+// unlink ends a device, and what waited for it alone. It returns the sessions that
+// are to end.
+func (t *turn) unlink(d *device) (sessions []Attachment) {
 	t.devices = slices.DeleteFunc(t.devices, func(x *device) bool { return x == d })
-	t.end(d)
+	sessions = t.end(d)
 	peers := t.keepAcks()
 	gone, lost := t.sweep(0, t.lastSeq)
 	for _, peer := range lost {
@@ -282,20 +311,23 @@ func (t *turn) unlink(d *device) {
 		t.append(t.deviceEvent(&storepb.DeviceEvent{Unlinked: []uint32{d.number()}}), 0, nil)
 		t.tellDevices()
 	}
+	return sessions
 }
 
-// end the session of a device that is no longer linked, and drop its rows.
-func (t *turn) end(d *device) {
+// end the sessions of a device that is no longer linked, and drop its rows.
+func (t *turn) end(d *device) (sessions []Attachment) {
 	for _, a := range [...]Attachment{d.att, d.next} {
 		if a.Conn != 0 {
 			t.tell(a.Conn, &nodepb.Kick{Session: a.Session, Code: closeUnlinked, Reason: "this device was unlinked"})
-			t.leave(a.Session)
+			sessions = append(sessions, a)
 		}
 	}
+	t.ending = append(t.ending, sessions...)
 	t.wake(func(p Attachment) bool { return p.Device == d.number() })
 	for _, kind := range []mailbox.Kind{mailbox.Device, mailbox.Cursor, mailbox.Seen} {
 		t.put(kind, mailbox.U32(d.number()), nil)
 	}
+	return sessions
 }
 
 // keepAcks remembers which messages were acked only by devices that are gone.

@@ -218,6 +218,59 @@ func TestUnlinkEndsOneThatHasNotBegun(t *testing.T) {
 	}
 }
 
+// What ends devices is answered when their sessions have said that they are over:
+// the gateway of one may not have heard of it for a while, and sends on.
+func TestEndsAreAnsweredOnceHeard(t *testing.T) {
+	unlink := &nodepb.Ask{Request: 77, User: "bob", Asker: "bob", Device: 2, Body: &nodepb.Ask_UnlinkDevice{UnlinkDevice: &nodepb.UnlinkDevice{Device: 1}}}
+	erase := &nodepb.Ask{Request: 77, User: "bob", Asker: "bob", Device: 2, Body: &nodepb.Ask_DeleteAccount{DeleteAccount: &nodepb.DeleteAccount{Password: "pw"}}}
+	link := &nodepb.Ask{Request: 78, User: "bob", Body: &nodepb.Ask_LinkDevice{LinkDevice: &nodepb.LinkDevice{Name: "tablet", Password: "pw"}}}
+	for name, ask := range map[string]*nodepb.Ask{"unlink": unlink, "delete": erase} {
+		t.Run(name, func(t *testing.T) {
+			d := newDesk(t)
+			live, _, _ := d.attach(5)
+			d.pull(5, live)
+			next, _, _ := d.attach(6)
+			answers := func(in any) (done, linked bool) {
+				for _, e := range d.state.Step(Context{Now: 1_750_000_000_000}, in).Effects {
+					if to, ok := e.(ToConn); ok {
+						a, _ := to.Msg.(*nodepb.Answer)
+						done = done || a.GetDone() != nil && a.GetRequest() == 77
+						linked = linked || a.GetLinked() != nil && a.GetRequest() == 78
+					}
+				}
+				d.state.Check()
+				return done, linked
+			}
+			if name == "unlink" {
+				if _, linked := answers(link); linked {
+					t.Error("linked before a session has seen the device")
+				}
+			}
+			if done, _ := answers(ask); done || d.state.Idle() {
+				t.Errorf("answered %v, and may be forgotten %v, while two sessions may go on", done, d.state.Idle())
+			}
+			if n := len(d.state.Attachments()); n < 2 {
+				t.Errorf("%d attachments: should their node end, nobody would end them", n)
+			}
+			for conn, session := range map[uint64]uint64{5: live, 6: next} {
+				if done, _ := answers(&nodepb.DevicesSeen{Origin: d.origin(conn, session), Epoch: 1}); done {
+					t.Error("a session that has seen the devices is not over")
+				}
+			}
+			if done, linked := answers(&nodepb.Detach{Origin: d.origin(5, live)}); done || linked {
+				t.Errorf("answered %v, linked %v, while one may go on", done, linked)
+			}
+			done, linked := answers(&nodepb.Detach{Origin: d.origin(6, next)})
+			if !done || linked != (name == "unlink") || len(d.state.links) != 0 || len(d.state.ending) != 0 {
+				t.Errorf("answered %v, linked %v, left %v and %v", done, linked, d.state.links, d.state.ending)
+			}
+			if done, _ = answers(&nodepb.Detach{Origin: d.origin(6, next)}); done {
+				t.Error("answered twice")
+			}
+		})
+	}
+}
+
 // Both survive that the actor rests.
 func TestNotBegunAtRest(t *testing.T) {
 	w := lived(t)

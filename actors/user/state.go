@@ -44,10 +44,11 @@ type State struct {
 	// Rows by peer, of the peers in memory.
 	convs map[string]*conv
 
-	// Volatile: link requests that wait for sessions to have seen the device,
-	// and when what found the outbox full is tried again, 0 where nothing did.
-	links []link
-	retry uint64
+	// Volatile: answers that wait for sessions, those of them of devices that are no
+	// longer linked, and when what found the outbox full is tried again, 0 where nothing did.
+	links  []link
+	ending []Attachment
+	retry  uint64
 
 	needed [1]string // scratch of Needs
 
@@ -106,10 +107,12 @@ func (k itemKind) String() string {
 	return [...]string{"", "inbound", "copy", "receipt", "event"}[k]
 }
 
-// link is a device whose linking is answered once every session has seen it.
+// link is the answer to a request that links a device, or ends some, once sessions
+// have said what it waits for: that they have seen the devices of the epoch, or that
+// they have ended.
 type link struct {
 	request uint64
-	device  uint32
+	device  uint32 // that is linked; 0 where devices are ended
 	epoch   uint64
 	waiting map[uint64]struct{} // sessions
 }
@@ -368,7 +371,7 @@ func (s *State) Idle() bool { return len(s.links) == 0 && s.retry == 0 }
 // Hollow says that there was never such a user: nothing is kept of it.
 func (s *State) Hollow() bool { return s.account == nil && s.lastSeq == 0 && len(s.devices) == 0 }
 
-// Attachments of the devices that have any.
+// Attachments of the devices that have any, or had when they were unlinked.
 func (s *State) Attachments() []Attachment {
 	var a []Attachment
 	for _, d := range s.devices {
@@ -379,6 +382,7 @@ func (s *State) Attachments() []Attachment {
 			a = append(a, d.next)
 		}
 	}
+	a = append(a, s.ending...)
 	return append(a, s.parked...)
 }
 

@@ -457,3 +457,13 @@ func TestGoAwayWhenIdle(t *testing.T) {
 	s.g.GoAway(7, time.Second, nil)
 	s.expect(`< {"goAway":…`, "close 1012 the node is restarting")
 }
+
+// Whoever unlinked the device hears that its session is over when it takes nothing
+// more, and not when the client has closed its connection.
+func TestUnlinkedSaysSo(t *testing.T) {
+	s := newScene(t, nil)
+	s.attach()
+	s.reply(&nodepb.Kick{Session: 5, Code: CloseUnlinked, Reason: "this device was unlinked"})
+	s.say(sendLine(1))
+	s.expect("close 4103 this device was unlinked", "alice: detach")
+}

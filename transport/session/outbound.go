@@ -40,6 +40,9 @@ func (g *Gateway) Deliver(conn uint64, msg proto.Message) {
 	case *nodepb.Kick:
 		if m.GetSession() == s.number {
 			g.close(s, uint16(m.GetCode()), m.GetReason()) //nolint:gosec // a close code
+			if m.GetCode() == CloseUnlinked {              // the answer to the request waits for it, not for the client
+				g.tell(s.user, &nodepb.Detach{Origin: s.origin()})
+			}
 		}
 	case *nodepb.Devices:
 		g.devices(s, m)
