@@ -26,7 +26,7 @@ import (
 func TestHTTPFuzz(t *testing.T) {
 	f := newFuzz(t)
 	before := f.load()
-	f.checks(checks(t, 2500))
+	f.checks(checks(t, 1000))
 	rapid.Check(t, func(t *rapid.T) { f.mangled(t, f.rest(t)) })
 	f.calm(before)
 }
@@ -35,7 +35,7 @@ func TestHTTPFuzz(t *testing.T) {
 func TestHandshakeFuzz(t *testing.T) {
 	f := newFuzz(t)
 	before := f.load()
-	f.checks(checks(t, 2500))
+	f.checks(checks(t, 1000))
 	rapid.Check(t, func(t *rapid.T) {
 		f.mangled(t, "GET /v1/ws HTTP/1.1\r\nHost: x\r\n"+strings.Join(handshake, "\r\n")+"\r\n"+
 			rapid.SampledFrom([]string{"", "Sec-WebSocket-Protocol: rookery.v1.json\r\n", "Authorization: Bearer x\r\n", "Sec-WebSocket-Extensions: permessage-deflate; x=\"\r\n"}).Draw(t, "more")+"\r\n")

@@ -17,6 +17,10 @@ const (
 	// It is longer than any failover, and an unlinked device cannot go on for
 	// longer through a gateway that is cut off.
 	Parting = 10 * time.Second
+	// Expelling: who said nothing for so long has nothing here any more. Its sessions
+	// have parted, or it does not run: it may have heard of this node for longer than it
+	// was heard, but not by more than it takes links to break.
+	Expelling = Parting + 5*time.Second
 )
 
 // Directory knows which node leads which shard. It belongs to one goroutine,
@@ -46,7 +50,8 @@ type leadership struct {
 // node as its beacons show it.
 type node struct {
 	incarnation, beat uint64
-	heard             time.Time
+	spoke             time.Time // anything at all
+	heard             time.Time // its last beacon
 	load              Load
 }
 
@@ -135,7 +140,7 @@ func (d *Directory) Resign(shard uint32, node uint16, term uint64) {
 
 // Hear a node's beacon.
 func (d *Directory) Hear(s Sign, now time.Time) News {
-	news := d.Live(s.Node, s.Incarnation)
+	news := d.Live(s.Node, s.Incarnation, now)
 	n := d.nodes[s.Node]
 	if news == Stale || news == Alive && s.Beat <= n.beat {
 		return Stale
@@ -156,7 +161,7 @@ func (d *Directory) Hear(s Sign, now time.Time) News {
 
 // Live says in which of its lives a node is heard. What it led in an earlier
 // one it leads no more.
-func (d *Directory) Live(of uint16, incarnation uint64) News {
+func (d *Directory) Live(of uint16, incarnation uint64, now time.Time) News {
 	n := d.nodes[of]
 	if n == nil {
 		n = &node{}
@@ -166,10 +171,11 @@ func (d *Directory) Live(of uint16, incarnation uint64) News {
 	case of == 0 || incarnation < n.incarnation:
 		return Stale
 	case incarnation == n.incarnation:
+		n.spoke = now
 		return Alive
 	}
 	first := n.incarnation == 0
-	*n = node{incarnation: incarnation}
+	*n = node{incarnation: incarnation, spoke: now}
 	if first {
 		return Alive
 	}
@@ -269,6 +275,16 @@ func (d *Directory) Feel(of uint16, l Load, now time.Time) {
 func (d *Directory) Silent(of uint16, now time.Time) bool {
 	n := d.nodes[of]
 	return n == nil || now.Sub(n.heard) >= Doubt
+}
+
+// Mute are the nodes that have said nothing since then.
+func (d *Directory) Mute(since time.Time) (mute []uint16) {
+	for number, n := range d.nodes {
+		if n.incarnation != 0 && n.spoke.Before(since) {
+			mute = append(mute, number)
+		}
+	}
+	return mute
 }
 
 // Astray says whether a node has said so of itself.

@@ -110,7 +110,7 @@ func TestDirectoryNodes(t *testing.T) {
 		d.Hear(Sign{Node: uint16(i + 1), Incarnation: 1, Beat: 1, Load: l}, now)
 	}
 	d.Hear(Sign{Node: 9, Incarnation: 1, Beat: 1}, now.Add(-Doubt))
-	d.Live(8, 1) // it spoke, and said nothing of its load
+	d.Live(8, 1, now) // it spoke, and said nothing of its load
 	d.Feel(7, Load{Connections: 850}, now)
 	if got, want := d.Nodes(now), []uint16{3, 7, 2, 1}; !slices.Equal(got, want) {
 		t.Errorf("nodes %v, want %v", got, want)

@@ -18,6 +18,11 @@
 //	known      --higher term-->          known       sessions attach again there
 //	any        --10 s without a word-->  parted      sessions of its users end with 1013
 //
+// A node that said nothing for 15 s has no sessions here any more: what they had
+// with actors is forgotten, and if it is heard again after all, they attach anew.
+// A node that did not run for 10 s ends its sessions, before it believes what was
+// said to it meanwhile.
+//
 // A stale entry is corrected by the answer to what was sent because of it: who
 // does not lead says so, and whom it knows to lead.
 //

@@ -115,6 +115,9 @@ type Exchange struct {
 	out       map[uint16]*outgoing
 	order     []*outgoing
 	former    map[uint16]uint64 // lives of nodes, a bit each as ids have them, of which something may be left here
+	expelled  map[uint16]bool   // nodes that were silent for Expelling, and still are
+	ticked    time.Time         // when this node was last seen to run
+	listening time.Time         // since when it has, without a break of Doubt
 	left      map[uint32]bool   // shards whose sessions are to hear Moved
 	unsure    []doubt
 	beat      uint64
@@ -150,9 +153,11 @@ func New(cfg Config) *Exchange {
 	if cfg.Metrics == nil {
 		cfg.Metrics = NewMetrics(nil)
 	}
+	now := cfg.Now()
 	return &Exchange{
-		cfg: cfg, self: cfg.Stamp.Node(), directory: NewDirectory(cfg.Shards, cfg.Now()),
-		out: map[uint16]*outgoing{}, former: map[uint16]uint64{}, left: map[uint32]bool{},
+		cfg: cfg, self: cfg.Stamp.Node(), directory: NewDirectory(cfg.Shards, now),
+		out: map[uint16]*outgoing{}, former: map[uint16]uint64{}, expelled: map[uint16]bool{}, left: map[uint32]bool{},
+		ticked: now, listening: now,
 	}
 }
 
@@ -177,7 +182,9 @@ func (x *Exchange) Tell(user string, in any) error {
 		}
 		return x.cfg.Owners.Tell(shard, user, in)
 	}
-	to, _, ok := x.directory.Leader(shard, x.cfg.Now())
+	now := x.cfg.Now()
+	x.awake(now)
+	to, _, ok := x.directory.Leader(shard, now)
 	if to == 0 || to == x.self || !ok && !essential(in) {
 		return ErrNoLeader
 	}
@@ -253,15 +260,26 @@ func (x *Exchange) Gone(node string) {
 	}
 }
 
-// Unled says whether nobody is known to lead some shard.
-func (x *Exchange) Unled() bool {
+// Unled is how many shards nobody is known to lead.
+func (x *Exchange) Unled() (unled int) {
 	now := x.cfg.Now()
 	for shard := uint32(1); shard <= x.cfg.Shards; shard++ {
 		if _, _, ok := x.directory.Leader(shard, now); !ok {
-			return true
+			unled++
 		}
 	}
-	return x.cfg.Shards == 0
+	return unled
+}
+
+// Hushed is how many of the other members are not heard.
+func (x *Exchange) Hushed() (hushed int) {
+	now := x.cfg.Now()
+	for _, node := range x.cfg.Members.Others() {
+		if number, ok := x.cfg.Members.Number(node); !ok || x.directory.Silent(number, now) {
+			hushed++
+		}
+	}
+	return hushed
 }
 
 // Left: the shard's term has ended here.

@@ -66,7 +66,7 @@ func TestLives(t *testing.T) {
 		name string
 		do   func(x *Exchange)
 	}{
-		{"the sender's has ended", func(x *Exchange) { x.directory.Live(2, 8) }},
+		{"the sender's has ended", func(x *Exchange) { x.directory.Live(2, 8, x.cfg.Now()) }},
 		{"this node's has ended", func(x *Exchange) { x.cfg.Incarnation, x.cfg.Stamp = 4, NewStamp(1, 4) }},
 		{"a stranger", func(x *Exchange) { x.cfg.Members = nobody{x.cfg.Members} }},
 	} {
@@ -278,15 +278,15 @@ func TestGone(t *testing.T) {
 	s, x := newStand()
 	x.directory.Hear(Sign{Node: 2, Incarnation: 7, Beat: 1, Leads: []Lead{{2, 5}, {4, 5}}}, s.now)
 	x.Tick()
-	if x.Unled() {
+	if x.Unled() != 0 {
 		t.Fatal("every shard is led")
 	}
 	x.Gone("3")
-	if x.Unled() || s.unsure != nil {
+	if x.Unled() != 0 || s.unsure != nil {
 		t.Error("a stranger led something")
 	}
 	x.Gone("2")
-	if !x.Unled() || s.unsure == nil || !s.unsure("bob") || s.unsure("four") {
+	if x.Unled() != 2 || s.unsure == nil || !s.unsure("bob") || s.unsure("four") {
 		t.Error("node 2 has ended, and is waited for")
 	}
 	if err := x.Tell("bob", &nodepb.Send{Origin: &nodepb.Origin{}}); err == nil {
@@ -294,7 +294,7 @@ func TestGone(t *testing.T) {
 	}
 	x.directory.Confirm(2, 3, 6, s.now)
 	x.directory.Confirm(4, 3, 6, s.now)
-	if x.Unled() {
+	if x.Unled() != 0 {
 		t.Error("every shard is led again")
 	}
 }
@@ -361,6 +361,84 @@ func TestTornByLeaderInDoubt(t *testing.T) {
 			x.settle()
 			if s.moved == 0 {
 				t.Error("no session heard of it")
+			}
+		})
+	}
+}
+
+// run ticks the exchange for as long, as its node does.
+func (s *stand) run(x *Exchange, during time.Duration) {
+	for end := s.now.Add(during); s.now.Before(end); {
+		s.now = s.now.Add(100 * time.Millisecond)
+		x.Tick()
+		x.Flush()
+	}
+}
+
+// What a node that is silent for long had with actors here is forgotten; when it is
+// heard again after all, its sessions are to attach anew.
+func TestSilentNodesAreExpelled(t *testing.T) {
+	s, x := newStand()
+	here, there := NewStamp(1, 3).Connection(9), NewStamp(2, 7).Connection(9)
+	beacon := func(beat uint64) {
+		b := appendNumber(nil, incarnationField, 7)
+		b = appendNumber(b, 2, beat)
+		x.Hear(Beacon, "2", b)
+	}
+	beacon(1)
+	s.run(x, Expelling-time.Second)
+	if len(s.disowned) != 0 || x.ended(there) {
+		t.Fatalf("expelled too early: %d times", len(s.disowned))
+	}
+	s.run(x, 2*time.Second)
+	if len(s.disowned) != 1 || !s.disowned[0](there) || s.disowned[0](here) {
+		t.Fatalf("disowned %d times; there %v, here %v", len(s.disowned), x.ended(there), x.ended(here))
+	}
+	s.run(x, Expelling)
+	if len(s.disowned) != 1 {
+		t.Errorf("disowned %d times", len(s.disowned))
+	}
+	clear(s.sent)
+	beacon(2)
+	x.Flush()
+	var m wirepb.Deliveries
+	if x.ended(there) || len(s.sent[Deliveries]) != 1 || m.UnmarshalVT(s.sent[Deliveries][0]) != nil || m.GetDeliveries()[0].GetTorn() == nil {
+		t.Errorf("heard again it is ended %v, and is told %v", x.ended(there), &m)
+	}
+	s.run(x, Expelling+time.Second)
+	if len(s.disowned) != 2 {
+		t.Error("not expelled once more")
+	}
+}
+
+// A node that did not run heard nobody: that expels none. After as long as its
+// sessions may go on unconfirmed they end, before it believes what waited for it.
+func TestAwake(t *testing.T) {
+	for name, c := range map[string]struct {
+		gap time.Duration
+		say func(x *Exchange)
+		end bool
+	}{
+		"for a moment":        {Doubt, (*Exchange).Tick, false},
+		"for long, ticks":     {Expelling * 2, (*Exchange).Tick, true},
+		"for long, hears":     {Parting, func(x *Exchange) { x.Hear(Beacon, "2", nil) }, true},
+		"for long, is asked":  {Parting, func(x *Exchange) { _ = x.Tell("bob", &nodepb.Ack{}) }, true},
+		"for almost as long":  {Parting - 1, (*Exchange).Tick, false},
+		"not at all, is late": {100 * time.Millisecond, (*Exchange).Tick, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, x := newStand()
+			x.directory.Hear(Sign{Node: 2, Incarnation: 7, Beat: 1, Leads: []Lead{{4, 5}}}, s.now)
+			s.run(x, time.Second)
+			s.now = s.now.Add(c.gap)
+			c.say(x)
+			ended := len(s.parted) > 0 && s.parted[0]("bob") && s.parted[0]("alice@x.")
+			if ended != c.end || len(s.disowned) != 0 {
+				t.Errorf("sessions ended %v, want %v; disowned %d times", ended, c.end, len(s.disowned))
+			}
+			s.run(x, Expelling-time.Second)
+			if c.gap >= Doubt && len(s.disowned) != 0 {
+				t.Error("expelled for the time in which this node did not listen")
 			}
 		})
 	}

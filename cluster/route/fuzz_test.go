@@ -15,18 +15,20 @@ import (
 // stand plays everything around an exchange of node 1, in its life 3; node 2 is
 // the other one. It leads the odd shards of four.
 type stand struct {
-	now    time.Time
-	sent   map[Kind][][]byte
-	full   bool
-	told   []any
-	given  []proto.Message
-	lost   []string
-	cut    []Conn
-	moved  int
-	letter int
-	deaf   bool
-	holds  bool // something of a life that has ended
-	unsure func(user string) bool
+	now      time.Time
+	sent     map[Kind][][]byte
+	full     bool
+	told     []any
+	given    []proto.Message
+	lost     []string
+	cut      []Conn
+	moved    int
+	letter   int
+	deaf     bool
+	holds    bool // something of a life that has ended
+	unsure   func(user string) bool
+	parted   []func(user string) bool
+	disowned []func(Conn) bool
 }
 
 func newStand() (*stand, *Exchange) {
@@ -59,13 +61,13 @@ func (s *stand) Tell(_ uint32, _ string, in any) error {
 	s.told = append(s.told, in)
 	return nil
 }
-func (s *stand) Take(*wirepb.Letter)    { s.letter++ }
-func (s *stand) Disown(func(Conn) bool) {}
-func (s *stand) Disowned() bool         { return !s.holds }
+func (s *stand) Take(*wirepb.Letter)      { s.letter++ }
+func (s *stand) Disown(f func(Conn) bool) { s.disowned = append(s.disowned, f) }
+func (s *stand) Disowned() bool           { return !s.holds }
 
 func (s *stand) Moved(func(string) bool)                     { s.moved++ }
 func (s *stand) Unsure(lived func(string) bool, _ time.Time) { s.unsure = lived }
-func (s *stand) Parted(func(string) bool)                    {}
+func (s *stand) Parted(lived func(string) bool)              { s.parted = append(s.parted, lived) }
 
 type gate struct{ *stand }
 
@@ -97,7 +99,7 @@ func bodies() map[Kind][][]byte {
 	s, x := newStand()
 	x.cfg.Stamp, x.cfg.Incarnation = NewStamp(2, 7), 7
 	x.self = 2
-	x.directory.Live(1, 3)
+	x.directory.Live(1, 3, s.now)
 	conn := NewStamp(1, 3).Connection(8)
 	own := x.cfg.Stamp.Connection(9)
 	for _, in := range inputs(&nodepb.Origin{Conn: own, User: "bob", Device: 1}) {

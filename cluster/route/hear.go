@@ -19,6 +19,7 @@ func (x *Exchange) Hear(k Kind, from string, body []byte) {
 		x.cfg.Metrics.drop(dropStranger)
 		return
 	}
+	x.awake(x.cfg.Now())
 	var err error
 	switch k {
 	case Words:
@@ -40,7 +41,7 @@ func (x *Exchange) Hear(k Kind, from string, body []byte) {
 // lives takes in which life of a node speaks; false where it has ended.
 func (x *Exchange) lives(number uint16, incarnation uint64) bool {
 	was := x.directory.Incarnation(number)
-	return x.heard(number, was, x.directory.Live(number, incarnation))
+	return x.heard(number, was, x.directory.Live(number, incarnation, x.cfg.Now()))
 }
 
 // heard of a node: what its life before, was, had with actors here is forgotten.
@@ -52,9 +53,51 @@ func (x *Exchange) heard(number uint16, was uint64, news News) bool {
 	case NewLife:
 		x.former[number] |= 1 << (was & lifeMask)
 		x.renew(number)
+		delete(x.expelled, number)
 		x.cfg.Owners.Disown(x.ended)
+	case Alive:
+		if x.expelled[number] {
+			delete(x.expelled, number)
+			x.to(number).torn = true // its sessions are to attach again
+		}
 	}
 	return true
+}
+
+// expel the nodes that have said nothing for so long that all their sessions have
+// ended: what those had with actors here is forgotten. Only time in which this node
+// listened counts.
+func (x *Exchange) expel(now time.Time) {
+	if now.Sub(x.listening) < Expelling {
+		return
+	}
+	more := false
+	for _, number := range x.directory.Mute(now.Add(-Expelling)) {
+		if number != x.self && !x.expelled[number] {
+			x.expelled[number], more = true, true
+			x.cfg.Log.Warn("a node was not heard for long; its sessions are taken for ended", "number", number, "for", Expelling)
+		}
+	}
+	if more {
+		x.cfg.Owners.Disown(x.ended)
+	}
+}
+
+// awake notices that this node did not run for a while, before it believes what has
+// waited for it meanwhile. Where it was so long that its sessions would have parted,
+// they do: their users' actors are led elsewhere by now and have forgotten them, and
+// may have said of a device that it is unlinked.
+func (x *Exchange) awake(now time.Time) {
+	gap := now.Sub(x.ticked)
+	x.ticked = now
+	if gap < Doubt {
+		return
+	}
+	x.listening = now
+	if gap >= Parting && len(x.cfg.Members.Others()) > 0 {
+		x.cfg.Log.Warn("this node did not run for long; its sessions end", "for", gap)
+		x.cfg.Sessions.Parted(func(string) bool { return true })
+	}
 }
 
 // renew what waits for a node that has started anew: it was for the life before.
@@ -77,7 +120,7 @@ func (x *Exchange) ended(c Conn) bool {
 	if number == x.self {
 		return !x.cfg.Stamp.Ours(c)
 	}
-	if _, member := x.cfg.Members.Node(number); !member {
+	if _, member := x.cfg.Members.Node(number); !member || x.expelled[number] {
 		return true
 	}
 	life := x.directory.Incarnation(number)
@@ -287,6 +330,8 @@ func (x *Exchange) lostWords(o *outgoing, body []byte) {
 // done. Call it every 100 ms or so.
 func (x *Exchange) Tick() {
 	now := x.cfg.Now()
+	x.awake(now)
+	x.expel(now)
 	for shard := uint32(1); shard <= x.cfg.Shards; shard++ {
 		if term, leads := x.cfg.Owners.Leads(shard); leads {
 			x.directory.Confirm(shard, x.self, term, now)
@@ -312,6 +357,14 @@ func (x *Exchange) Tick() {
 		x.cfg.Sessions.Unsure(x.livedIn(d.shards), d.at)
 	}
 	if news || now.Sub(x.beacon) >= Every {
+		x.announce()
+	}
+}
+
+// Along has the beacon go with what the others are sent now anyway, if it is due soon:
+// on an idle node what costs is that somebody is woken.
+func (x *Exchange) Along() {
+	if x.cfg.Now().Sub(x.beacon) > Every/2 {
 		x.announce()
 	}
 }

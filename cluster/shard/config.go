@@ -109,7 +109,7 @@ func (w Work) String() string {
 // Defaults of a Config.
 const (
 	DefaultElectionTicks   = 10
-	DefaultHeartbeatTicks  = 2
+	DefaultHeartbeatTicks  = 3
 	DefaultSlowSync        = 2 * time.Millisecond
 	DefaultSyncWait        = 10 * time.Millisecond
 	DefaultCheckpointBytes = 64 << 20

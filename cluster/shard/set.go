@@ -209,15 +209,20 @@ func (s *Set) Pending() bool {
 
 // Tick is Raft's clock.
 func (s *Set) Tick() {
+	s.ticks++
 	if s.err != nil {
 		return
 	}
-	s.ticks++
 	for _, g := range s.order {
 		g.tick()
 	}
 	s.tickOutgoing()
 	s.tickIncoming()
+}
+
+// Beats says whether the last tick was one with which idle leaders send heartbeats.
+func (s *Set) Beats() bool {
+	return s.ticks%uint64(s.config.HeartbeatTicks) == 0 //nolint:gosec // positive
 }
 
 // Close stops the goroutines and waits for them, so for a sync that is out. It is

@@ -260,6 +260,9 @@ func (n *node) tick() {
 	}
 	if over(&n.raft, raftTick) {
 		n.set.Tick()
+		if n.set.Beats() {
+			n.office.exchange.Along()
+		}
 		n.office.exchange.Tick()
 	}
 	if over(&n.host, hostTick) {

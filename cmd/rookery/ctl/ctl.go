@@ -255,14 +255,18 @@ func (c *call) remove(ctx context.Context, name string) error {
 		path += "?force=true"
 	}
 	var out struct {
-		Number uint16
-		Node   string
+		Number  uint16
+		Node    string
+		Warning string
 	}
 	if err := c.ask(ctx, http.MethodDelete, path, &out); err != nil {
 		return err
 	}
 	if !c.force {
 		fmt.Fprintf(c.out, "node %d (%s) leaves; its replicas move away\n", out.Number, out.Node)
+	}
+	if out.Warning != "" {
+		fmt.Fprintf(c.out, "warning: %s\n", out.Warning)
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.wait)
 	defer cancel()

@@ -257,6 +257,9 @@ func TestPlaceNamesFaults(t *testing.T) {
 		{"advertised for nothing", func(p *Place) { p.Advertise = "10.0.0.2" }, "advertise, gossip, join"},
 		{"advertised with the port of gossip", func(p *Place) { p.Gossip, p.Advertise = "127.0.0.1:7946", "127.0.0.1:7946" }, ""},
 		{"advertised with a port", func(p *Place) { p.Gossip, p.Advertise = "127.0.0.1:7946", "127.0.0.1:1" }, "advertise"},
+		{"advertised beyond loopback", func(p *Place) { p.Gossip, p.Advertise = "127.0.0.1:7946", "10.0.0.2" }, "advertise, cluster-key, node-cert, node-key, node-ca"},
+		{"one port for both", func(p *Place) { p.Gossip, p.Peer = "127.0.0.1:7946", "127.0.0.1:7946" }, "gossip, peer"},
+		{"any port for both", func(p *Place) { p.Gossip, p.Peer = "127.0.0.1:0", "127.0.0.1:0" }, ""},
 		{"no roles", func(p *Place) { p.Roles = nil }, "roles"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -89,6 +89,9 @@ func (n *Node) tick(due *timers) {
 		n.mover.round()
 		n.cluster.tick(due.now)
 		n.takeNumber()
+		if n.set.Beats() {
+			n.exchange.Along()
+		}
 		n.exchange.Tick()
 		n.sweep()
 	}
@@ -150,7 +153,7 @@ func (n *Node) observe() {
 	if err == nil {
 		err = n.cluster.err()
 	}
-	if err == nil && n.exchange.Unled() {
+	if err == nil && (n.stamps.Load() == nil || n.exchange.Unled() > 0) {
 		// Whoever leads, here or elsewhere, has applied what came before.
 		err = errNotLeading
 	}

@@ -218,6 +218,7 @@ func (n *Node) openShards() error {
 	n.mover = newMover(n.dir.Node(), n.set, n.cluster.view, func(number uint16) bool { return n.exchange.Astray(number) }, n.cfg.Log.With("part", "mover"))
 	n.cluster.reports = n.report
 	n.cluster.holds = func() int { return len(n.set.Groups()) }
+	n.registry.MustRegister(newGauges(n))
 	if err := n.dir.Established(); err != nil {
 		return err
 	}

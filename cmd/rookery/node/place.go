@@ -74,6 +74,8 @@ func (p Place) check(check func(ok bool, settings, problem string, args ...any))
 	for _, a := range []struct{ setting, address string }{{"gossip", p.Gossip}, {"peer", p.Peer}} {
 		p.checkBind(check, a.setting, a.address, safe)
 	}
+	_, port := splitHost(p.Gossip)
+	check(p.Gossip == "" || p.Gossip != p.Peer || port == "0", "gossip,peer", "%s is taken by the one, and cannot be the other's: each needs a TCP port of its own", p.Gossip)
 	if p.Gossip == "" {
 		beyond := slices.ContainsFunc(p.Join, func(a string) bool { return !loopback(a) })
 		check(!beyond, "gossip,join", "an address of this node that the others reach is needed where one of theirs is not on this machine")
@@ -81,6 +83,9 @@ func (p Place) check(check func(ok bool, settings, problem string, args ...any))
 	if p.Advertise != "" {
 		host, port := splitHost(p.Advertise)
 		check(host != "", "advertise", "%q names no host", p.Advertise)
+		ip, err := netip.ParseAddr(host)
+		check(safe || err != nil || ip.IsLoopback(), "advertise,cluster-key,node-cert,node-key,node-ca",
+			"%s is not a loopback address: between machines a key of the cluster and TLS are needed (rookery tls init makes them)", host)
 		_, gossip := splitHost(p.Gossip)
 		_, peer := splitHost(p.Peer)
 		check(port == "" || port == gossip || port == peer, "advertise", "port %s is neither that of gossip nor that of peer: the host alone is enough", port)

@@ -257,5 +257,22 @@ func (n *Node) removeNode(w http.ResponseWriter, r *http.Request) {
 		sayError(w, err)
 		return
 	}
-	say(w, http.StatusAccepted, map[string]any{"number": m.Number, "node": m.Node})
+	say(w, http.StatusAccepted, map[string]any{"number": m.Number, "node": m.Node, "warning": fewer(v, m)})
+}
+
+// fewer is what becomes worse when the member is out, in words; empty where nothing does.
+func fewer(v *control.View, gone control.Member) string {
+	left := 0
+	for _, m := range v.Members {
+		if m.Node != gone.Node && m.Has(control.RoleData) && m.State != control.Leaving {
+			left++
+		}
+	}
+	switch {
+	case !gone.Has(control.RoleData) || left >= control.Replicas || left == 0:
+		return ""
+	case left == 1:
+		return "one data node is left, with the only replica of everything"
+	}
+	return fmt.Sprintf("%d data nodes are left, which all have to be up: add one", left)
 }

@@ -169,3 +169,22 @@ func TestPeersOf(t *testing.T) {
 		}
 	}
 }
+
+// Who takes a node out hears what will be worse.
+func TestFewer(t *testing.T) {
+	for nodes, want := range map[string]string{"abcd": "", "abc": "2 data nodes are left", "ab": "one data node is left", "a": ""} {
+		v := viewOf(nodes, nil)
+		got := fewer(v, v.Members[0])
+		if (got == "") != (want == "") || !strings.Contains(got, want) {
+			t.Errorf("a of %s: %q, want %q", nodes, got, want)
+		}
+	}
+	v := viewOf("abcd", nil)
+	v.Members[1].State, v.Members[2].Roles = control.Leaving, []string{control.RoleGateway}
+	if got := fewer(v, v.Members[0]); !strings.Contains(got, "one data node is left") {
+		t.Errorf("beside one that leaves and one without data: %q", got)
+	}
+	if got := fewer(v, v.Members[2]); got != "" {
+		t.Errorf("one without data: %q", got)
+	}
+}
