@@ -58,7 +58,7 @@ func (t *turn) own(ask *nodepb.Ask, fn func(*nodepb.Ask, *device)) {
 func (t *turn) askOwn(ask *nodepb.Ask, d *device) {
 	switch b := ask.GetBody().(type) {
 	case *nodepb.Ask_GetDevices:
-		list := &nodepb.DeviceList{Time: t.lastTime}
+		list := &nodepb.DeviceList{Time: t.lastTime, Full: t.full}
 		for _, d := range t.devices {
 			list.Devices = append(list.Devices, d.row)
 		}

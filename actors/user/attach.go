@@ -57,7 +57,7 @@ func (t *turn) attach(m *nodepb.Attach) {
 	t.present(d)
 	t.tell(o.GetConn(), &nodepb.Attached{
 		Tag: m.GetTag(), Session: a.Session, Cursor: d.has(), LastSeq: t.lastSeq,
-		Others: t.others(d.number()), Epoch: t.lastSeq, Time: max(t.lastTime, t.ctx.Now<<16),
+		Others: t.others(d.number()), Epoch: t.lastSeq, Full: t.full, Time: max(t.lastTime, t.ctx.Now<<16),
 	})
 	if !wasOnline {
 		t.effect(PresenceChanged{Online: true})
@@ -272,13 +272,14 @@ func (t *turn) unheard() bool {
 	})
 }
 
-// tellDevices tells every session its user's other devices.
+// tellDevices tells every session its user's other devices, and whether copies for
+// them are taken.
 func (t *turn) tellDevices() (told map[uint64]struct{}) {
 	told = map[uint64]struct{}{}
 	for _, d := range t.devices {
 		for _, a := range [...]Attachment{d.att, d.next} {
 			if a.Conn != 0 {
-				t.tell(a.Conn, &nodepb.Devices{Session: a.Session, Epoch: t.lastSeq, Others: t.others(d.number())})
+				t.tell(a.Conn, &nodepb.Devices{Session: a.Session, Epoch: t.lastSeq, Others: t.others(d.number()), Full: t.full})
 				told[a.Session] = struct{}{}
 			}
 		}

@@ -182,7 +182,7 @@ func TestDamagedRows(t *testing.T) {
 }
 
 // A mailbox is full by its entries and by its bytes, whoever sent them; a
-// receipt never counts and always fits.
+// receipt never counts and always fits, and copies count apart.
 func TestMailboxFull(t *testing.T) {
 	w := lived(t)
 	s := w.state("bob")
@@ -198,14 +198,17 @@ func TestMailboxFull(t *testing.T) {
 		}
 		return nil
 	}
-	receipts := 0
+	receipts, copies := 0, 0
 	for _, it := range s.index {
-		if it.kind == itemReceipt {
+		switch it.kind {
+		case itemReceipt:
 			receipts++
+		case itemCopy:
+			copies++
 		}
 	}
-	if receipts == 0 || s.entries != len(s.index)-receipts {
-		t.Fatalf("%d entries count of %d, %d of them receipts", s.entries, len(s.index), receipts)
+	if receipts == 0 || copies == 0 || s.entries != len(s.index)-receipts-copies || s.copies.entries != copies {
+		t.Fatalf("%d entries and %d copies count of %d, %d of them receipts, %d copies", s.entries, s.copies.entries, len(s.index), receipts, copies)
 	}
 	entries, bytes := s.entries, s.bytes
 	for name, fill := range map[string]func(){

@@ -130,7 +130,7 @@ func (t *turn) room(c *conv, m *nodepb.Send) *nodepb.Fault {
 	case t.entries >= t.settings.MailboxEntries || t.bytes+size > t.settings.MailboxBytes:
 		return fault.New(fault.MailboxFull, "", "to.user: the mailbox is full")
 	case c.entries >= t.settings.MailboxEntries/limits.SenderShare || c.bytes+size > t.settings.MailboxBytes/limits.SenderShare:
-		return fault.New(fault.MailboxFull, "sender_share", "to.user: your share of the mailbox is full")
+		return fault.New(fault.MailboxFull, fault.ReasonSenderShare, "to.user: your share of the mailbox is full")
 	}
 	return nil
 }

@@ -20,7 +20,8 @@ import (
 //     head and at most lastSeq.
 //  2. devices is sorted by number; a cursor is at least the device's start and
 //     at most lastSeq.
-//  3. entries and bytes sum up the index, receipts excepted.
+//  3. entries and bytes sum up the index, receipts and copies excepted; the latter
+//     have sums of their own.
 //  4. open of a conversation in memory is sorted, and holds exactly the orders
 //     of the index's messages from that peer that no device has acked.
 type State struct {
@@ -39,13 +40,15 @@ type State struct {
 	index    []item
 	entries  int
 	bytes    int
+	copies   sum
 	deadline uint64
 
 	// Rows by peer, of the peers in memory.
 	convs map[string]*conv
 
-	// Volatile: answers that wait for sessions, those of them of devices that are no
+	// Volatile: whether sessions were told that no copies are taken, answers that wait for sessions, those of them of devices that are no
 	// longer linked, and when what found the outbox full is tried again, 0 where nothing did.
+	full   bool
 	links  []link
 	ending []Attachment
 	retry  uint64
@@ -198,6 +201,7 @@ func (set Settings) Load(id string, rows Rows, attachments []Attachment) (*State
 			d.att = a
 		}
 	}
+	s.full = s.copied()
 	s.schedule()
 	return s, nil
 }
@@ -278,7 +282,7 @@ func (s *State) loadEntry(k, v []byte) error {
 	it := s.itemOf(e)
 	it.acked = s.ackedByAny(it)
 	s.index = append(s.index, it)
-	s.weigh(it)
+	s.weigh(it, 1)
 	return nil
 }
 
@@ -298,12 +302,26 @@ func (s *State) itemOf(e *storepb.Entry) item {
 	return it
 }
 
-// weigh counts an entry that is in the index from now on.
-func (s *State) weigh(it item) {
-	if it.kind != itemReceipt {
-		s.entries++
-		s.bytes += int(it.size)
+// sum of entries.
+type sum struct{ entries, bytes int }
+
+// weigh counts an entry that is in the index from now on, or no longer.
+func (s *State) weigh(it item, by int) {
+	switch it.kind {
+	case itemReceipt:
+	case itemCopy:
+		s.copies.entries += by
+		s.copies.bytes += by * int(it.size)
+	default:
+		s.entries += by
+		s.bytes += by * int(it.size)
 	}
+}
+
+// copied says whether as many copies wait for devices as may: one that is away for
+// long must not fill a mailbox without bound, nor what is for messages of others.
+func (s *State) copied() bool {
+	return s.copies.entries >= s.settings.MailboxEntries || s.copies.bytes >= s.settings.MailboxBytes
 }
 
 func (s *State) ackedByAny(it item) bool {
@@ -425,14 +443,20 @@ func (s *State) soonest(expires uint64) {
 // Check the invariants; it panics with the first that is broken.
 func (s *State) Check() {
 	var entries, bytes int
+	var copies sum
 	for i, it := range s.index {
 		invariant.Check(it.seq >= s.head && it.seq <= s.lastSeq, "user: seq %d outside %d to %d", it.seq, s.head, s.lastSeq)
 		invariant.Check(i == 0 || s.index[i-1].seq < it.seq, "user: seq %d after %d", it.seq, s.index[max(0, i-1)].seq)
-		if it.kind != itemReceipt {
+		switch it.kind {
+		case itemReceipt:
+		case itemCopy:
+			copies = sum{copies.entries + 1, copies.bytes + int(it.size)}
+		default:
 			entries++
 			bytes += int(it.size)
 		}
 	}
+	invariant.Check(copies == s.copies, "user: %v copies in the index, %v counted", copies, s.copies)
 	invariant.Check(entries == s.entries && bytes == s.bytes, "user: index of %d entries, %d bytes; %d, %d counted", entries, bytes, s.entries, s.bytes)
 	for i, d := range s.devices {
 		invariant.Check(i == 0 || s.devices[i-1].number() < d.number(), "user: devices out of order")

@@ -108,6 +108,10 @@ func (s *State) Step(ctx Context, in any) Output {
 	default:
 		invariant.Check(false, "user: input of type %T", in)
 	}
+	if t.full != t.copied() {
+		t.full = !t.full
+		t.tellDevices()
+	}
 	return t.out
 }
 
@@ -244,7 +248,7 @@ func (t *turn) nextTime(after uint64) uint64 {
 func (t *turn) enter(e *storepb.Entry, room *nodepb.Push) {
 	it := t.itemOf(e)
 	t.index = append(t.index, it)
-	t.weigh(it)
+	t.weigh(it, 1)
 	t.soonest(it.expires)
 	for _, d := range t.devices {
 		if !d.att.Live || d.number() == e.GetSkip() || d.start >= e.GetSeq() {
@@ -301,10 +305,7 @@ func (t *turn) remove(seq uint64) bool {
 
 // forget takes an entry that leaves the index out of the sums.
 func (t *turn) forget(it item) {
-	if it.kind != itemReceipt {
-		t.entries--
-		t.bytes -= int(it.size)
-	}
+	t.weigh(it, -1)
 	if c := t.convs[it.peer]; c != nil && it.kind == itemInbound {
 		c.entries--
 		c.bytes -= int(it.size)

@@ -420,6 +420,7 @@ func difference(a, b *State) string {
 	diff("time", a.lastTime, b.lastTime)
 	diff("head", a.head, b.head)
 	diff("bytes", a.bytes, b.bytes)
+	diff("copies", a.copies, b.copies)
 	diff("blocks", a.blocks, b.blocks)
 	if a.retry == 0 && b.deadline != 0 && (a.deadline == 0 || a.deadline > b.deadline) {
 		diff("deadline", a.deadline, b.deadline)

@@ -109,11 +109,12 @@ func (v *View) Node(node string) (Member, bool) {
 	if v == nil {
 		return Member{}, false
 	}
-	i := slices.IndexFunc(v.Members, func(m Member) bool { return m.Node == node })
-	if i < 0 {
-		return Member{}, false
+	for i := range v.Members { // no copies: it is asked of each shard in each tick
+		if m := &v.Members[i]; m.Node == node {
+			return *m, true
+		}
 	}
-	return v.Members[i], true
+	return Member{}, false
 }
 
 // Of is the numbers of the nodes that ought to hold a group.

@@ -41,6 +41,8 @@ const (
 	ReasonWrongPassword   = "wrong_password"       // permission_denied: the token is fine, the password in the body (or what stands in for it) is not
 	ReasonRefused         = "registration_refused" // permission_denied: the webhook said no
 	ReasonOutsideIssuer   = "outside_issuer"       // permission_denied: accounts and passwords are an outside issuer's affair
+	ReasonSenderShare     = "sender_share"         // mailbox_full: it is the sender's share of the recipient's mailbox that is
+	ReasonOwnCopies       = "own_copies"           // mailbox_full: it is the sender's own, with copies for a device that is away
 	ReasonNoDevice        = "no_device"            // unauthenticated: the token is good, but names a user alone
 )
 
@@ -73,6 +75,12 @@ func (c Code) Status() int {
 // Retryable says whether the same request may succeed later, unchanged.
 func (c Code) Retryable() bool {
 	return c == MailboxFull || c == RateLimited || c == Unavailable
+}
+
+// CopiesFull is what a sender is told for whose other devices as many copies wait as
+// may.
+func CopiesFull() *nodepb.Fault {
+	return New(MailboxFull, ReasonOwnCopies, "send: too many copies wait for a device of yours that is away: unlink it, or have it connect")
 }
 
 // New makes a fault; the message is for people and names the field at fault.

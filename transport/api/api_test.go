@@ -446,3 +446,25 @@ func FuzzBodies(f *testing.F) {
 		w.asked = nil
 	})
 }
+
+// As many copies wait for a device of the sender's as may: nothing is sent.
+func TestCopiesFull(t *testing.T) {
+	w := newWorld(t, nil)
+	devices := []*storepb.DeviceRow{{Device: 1}, {Device: 2}}
+	sent := false
+	w.script = func(q *nodepb.Ask) (*nodepb.Answer, error) {
+		sent = sent || q.GetSend() != nil
+		if q.GetGetDevices() == nil {
+			return nil, nil
+		}
+		return &nodepb.Answer{Body: &nodepb.Answer_Devices{Devices: &nodepb.DeviceList{Devices: devices, Full: true}}}, nil
+	}
+	send := `{"id":"` + idText + `","to":{"user":"carol"}}`
+	if out := w.do("POST", "/v1/messages", send); out.Code != 507 || !strings.Contains(out.Body.String(), "own_copies") || sent {
+		t.Errorf("%d %s, sent %v", out.Code, out.Body, sent)
+	}
+	devices = devices[:1]
+	if out := w.do("POST", "/v1/messages", send); out.Code != 200 {
+		t.Errorf("the only device: %d %s", out.Code, out.Body)
+	}
+}

@@ -47,6 +47,9 @@ func (a *API) send(c *call) (reply, *nodepb.Fault) {
 			m.Others = append(m.Others, d.GetDevice())
 		}
 	}
+	if devices.GetFull() && len(m.GetOthers()) > 0 {
+		return reply{}, fault.CopiesFull()
+	}
 	// No session keeps the list of devices up to date here: one that was linked
 	// since it was asked for must get its copy all the same.
 	m.Copy = true

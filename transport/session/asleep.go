@@ -225,7 +225,7 @@ func fit[T any](s []T) []T {
 
 // quiet says whether all that is left of the session fits into a record.
 func (s *session) quiet() bool {
-	return s.state == attached && s.bond == bound && s.stream == live && s.drained && !s.leaving && !s.resting && s.out == nil &&
+	return s.state == attached && s.bond == bound && s.stream == live && s.drained && !s.leaving && !s.resting && !s.full && s.out == nil &&
 		(s.busy == nil || s.busy.empty())
 }
 

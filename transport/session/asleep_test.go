@@ -47,7 +47,7 @@ func TestSleepKeepsTheSession(t *testing.T) {
 // one has to say which.
 func TestEveryFieldIsThoughtOf(t *testing.T) {
 	kept := []string{"conn", "enc", "user", "device", "number", "sends", "written", "cursor", "after", "others"}
-	same := []string{"state", "bond", "stream", "leaving", "drained", "resting", "out", "busy"}                                   // for every session that is quiet
+	same := []string{"state", "bond", "stream", "leaving", "drained", "resting", "full", "out", "busy"}                           // for every session that is quiet
 	past := []string{"bearer", "broken", "ref", "heartbeat", "waited", "backlog", "place", "touched", "from", "renewed", "later"} // nobody looks at it once drained, or awake
 	all := slices.Concat(kept, same, past)
 	of := reflect.TypeFor[session]()

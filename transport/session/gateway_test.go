@@ -467,3 +467,49 @@ func TestUnlinkedSaysSo(t *testing.T) {
 	s.say(sendLine(1))
 	s.expect("close 4103 this device was unlinked", "alice: detach")
 }
+
+// Who has been told that no copies are taken sends nothing that needs one, and what
+// it wanted to say blocks the conversation as any refusal of the moment does.
+func TestCopiesFull(t *testing.T) {
+	devices := func(s *scene, full bool, others ...uint32) {
+		s.reply(&nodepb.Devices{Session: 5, Epoch: 3, Others: others, Full: full})
+	}
+	for name, told := range map[string]func(s *scene){
+		"as it goes": func(s *scene) { s.attach(); devices(s, true, 4) },
+		"with welcome": func(s *scene) {
+			s.open()
+			s.say(`{"ref":1,"hello":{"token":"good"}}`)
+			s.reply(&nodepb.Attached{Session: 5, Others: []uint32{4}, Full: true})
+			s.reply(&nodepb.Page{Session: 5, End: true})
+		},
+		"attached again": func(s *scene) {
+			s.attach()
+			s.g.Lost(7, "alice")
+			s.g.Flush()
+			s.reply(&nodepb.Attached{Tag: s.lastAttach(), Session: 5, Epoch: 9, Others: []uint32{4}, Full: true})
+		},
+		"before a rest": func(s *scene) {
+			s.attach()
+			devices(s, true, 4)
+			s.doze()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScene(t, nil)
+			told(s)
+			s.trace = nil
+			s.say(sendLine(1), sendLine(2))
+			s.expect(`< {"ref":1,"error":{"id":"`+uuidOf(1)+`","code":"mailbox_full","reason":"own_copies",…`,
+				`< {"ref":2,"error":{"id":"`+uuidOf(2)+`","code":"failed_precondition","reason":"out_of_order",…`)
+			devices(s, false, 4)
+			s.trace = nil
+			s.say(sendLine(1))
+			s.expect("bob: send 1 after 0 id 1 others [4]")
+			s.reply(&nodepb.Sent{Tag: s.tagOf(1), Order: 1, Time: 1})
+			devices(s, true) // there is no other device
+			s.trace = nil
+			s.say(sendLine(2))
+			s.expect("bob: send 2 after 0 id 2 others []") // nothing is open
+		})
+	}
+}

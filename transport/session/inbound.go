@@ -115,6 +115,9 @@ func (g *Gateway) send(s *session, ref uint32, m *clientpb.Send, broken *nodepb.
 	if broken == nil {
 		broken = g.limited(a)
 	}
+	if broken == nil && s.full && len(s.others) > 0 {
+		broken = fault.CopiesFull()
+	}
 	if broken != nil {
 		c.blocked, c.isBlocked = id, true
 		refuse(broken)

@@ -135,6 +135,7 @@ func (g *Gateway) attached(s *session, m *nodepb.Attached) {
 	// and the clocks of other shards may be behind.
 	s.after = max(s.after, m.GetTime())
 	s.written, s.cursor, s.backlog, s.others = max(s.written, m.GetCursor()), m.GetCursor(), m.GetLastSeq(), m.GetOthers()
+	s.full = m.GetFull()
 	g.write(s, &clientpb.ServerFrame{Ref: s.ref, Body: &clientpb.ServerFrame_Welcome{Welcome: &clientpb.Welcome{
 		User: s.user, Device: s.device, Session: strconv.FormatUint(s.number, 10), Heartbeat: durationpb.New(s.heartbeat),
 		Limits: g.cfg.Limits.proto(), Time: m.GetTime(), Node: g.cfg.Node,
@@ -344,7 +345,7 @@ func (g *Gateway) devices(s *session, m *nodepb.Devices) {
 	if m.GetSession() != s.number {
 		return
 	}
-	s.others = m.GetOthers()
+	s.others, s.full = m.GetOthers(), m.GetFull()
 	a := g.activity(s)
 	a.barrier = barrier{epoch: m.GetEpoch(), upTo: s.sends, open: len(a.pending)}
 	g.confirm(s)

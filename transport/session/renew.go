@@ -231,7 +231,7 @@ func (g *Gateway) resumed(s *session, m *nodepb.Attached) {
 	if !s.drained {
 		s.backlog = m.GetLastSeq()
 	}
-	g.devices(s, &nodepb.Devices{Session: s.number, Epoch: m.GetEpoch(), Others: m.GetOthers()})
+	g.devices(s, &nodepb.Devices{Session: s.number, Epoch: m.GetEpoch(), Others: m.GetOthers(), Full: m.GetFull()})
 	g.pull(s)
 	g.readAgain(s)
 }

@@ -53,6 +53,8 @@ type session struct {
 	drained bool
 	// later: hello was refused for the moment.
 	later bool
+	// full: no copies for the user's other devices are taken.
+	full bool
 	// resting: it is not read until it has made up for its effort.
 	resting bool
 	// broken frames said before hello.

@@ -100,7 +100,7 @@ func TestExplain(t *testing.T) {
 		{fmt.Errorf("read: %w", io.EOF), "the connection broke"},
 		{fmt.Errorf("lookup: %w", &net.DNSError{Name: "no.such\x1b[2J", IsNotFound: true}), "there is no host called no.such"},
 		{fmt.Errorf("x: %w", client.ErrUnlinked), "this device was unlinked"},
-		{fmt.Errorf("send: %w", &client.Error{Code: client.ErrMailboxFull, Message: "full"}), "the mailbox there is full"},
+		{fmt.Errorf("send: %w", &client.Error{Code: client.ErrMailboxFull, Message: "full"}), "too many messages wait there already, or for a device of yours"},
 		{fmt.Errorf("send: %w", &client.Error{Code: client.ErrInvalidArgument, Message: "send.to:\n\x1b]0;x\abad"}), "send.to: / bad"},
 		{errors.New("odd \x1b[31mthing"), "odd thing"},
 	}

@@ -28,7 +28,7 @@ var reasons = []struct {
 	{client.ErrQueueFull, "too many lines wait to be sent"},
 	{client.ErrOtherUser, "the stored device belongs to another user"},
 	{client.ErrPayloadTooLarge, "too long"},
-	{client.ErrMailboxFull, "the mailbox there is full"},
+	{client.ErrMailboxFull, "too many messages wait there already, or for a device of yours"},
 	{client.ErrRateLimited, "too many at once"},
 	{client.ErrNotFound, "nobody has that name"},
 	{client.ErrUnauthenticated, "the login is not valid (any more)"},

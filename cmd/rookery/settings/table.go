@@ -283,7 +283,7 @@ func rates() []Setting {
 		Name: "in-flight-per-conversation", Doc: "the same, of one conversation",
 		kind: scalar(func(c *Config) *int { return &limits(c).InFlightPerConversation }, within(number[int](), 1, 65536)),
 	}, {
-		Name: "mailbox-entries", Doc: "entries that may wait in a user's mailbox, a quarter of it from one sender; more are refused as mailbox_full. Large mailboxes take long to load",
+		Name: "mailbox-entries", Doc: "entries that may wait in a user's mailbox, a quarter of it from one sender, and as many copies again of what the user's own devices sent; more are refused as mailbox_full. Large mailboxes take long to load",
 		kind: scalar(func(c *Config) *int { return &c.Node.MailboxEntries }, within(number[int](), 4, 1_000_000)),
 	}, {
 		Name: "mailbox-size", Doc: "the same, in bytes",

@@ -1911,10 +1911,12 @@ type Attached struct {
 	// last_seq of the mailbox at this moment: when it is written, drained.
 	LastSeq uint64 `protobuf:"varint,4,opt,name=last_seq,json=lastSeq,proto3" json:"last_seq,omitempty"`
 	// others are this user's other devices.
-	Others        []uint32 `protobuf:"varint,5,rep,packed,name=others,proto3" json:"others,omitempty"`
-	Epoch         uint64   `protobuf:"varint,6,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	Time          uint64   `protobuf:"varint,7,opt,name=time,proto3" json:"time,omitempty"`
-	Error         *Fault   `protobuf:"bytes,8,opt,name=error,proto3" json:"error,omitempty"`
+	Others []uint32 `protobuf:"varint,5,rep,packed,name=others,proto3" json:"others,omitempty"`
+	Epoch  uint64   `protobuf:"varint,6,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Time   uint64   `protobuf:"varint,7,opt,name=time,proto3" json:"time,omitempty"`
+	Error  *Fault   `protobuf:"bytes,8,opt,name=error,proto3" json:"error,omitempty"`
+	// full, see Devices.
+	Full          bool `protobuf:"varint,9,opt,name=full,proto3" json:"full,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2003,6 +2005,13 @@ func (x *Attached) GetError() *Fault {
 		return x.Error
 	}
 	return nil
+}
+
+func (x *Attached) GetFull() bool {
+	if x != nil {
+		return x.Full
+	}
+	return false
 }
 
 // Page answers Pull: the entries after `after`, in order.
@@ -2650,10 +2659,12 @@ func (x *Kick) GetReason() string {
 
 // Devices tells a session its user's other devices; confirmed by DevicesSeen.
 type Devices struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Session       uint64                 `protobuf:"varint,1,opt,name=session,proto3" json:"session,omitempty"`
-	Epoch         uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	Others        []uint32               `protobuf:"varint,3,rep,packed,name=others,proto3" json:"others,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Session uint64                 `protobuf:"varint,1,opt,name=session,proto3" json:"session,omitempty"`
+	Epoch   uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Others  []uint32               `protobuf:"varint,3,rep,packed,name=others,proto3" json:"others,omitempty"`
+	// full: no more copies for them are taken, so nothing may be sent that needs any.
+	Full          bool `protobuf:"varint,4,opt,name=full,proto3" json:"full,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2707,6 +2718,13 @@ func (x *Devices) GetOthers() []uint32 {
 		return x.Others
 	}
 	return nil
+}
+
+func (x *Devices) GetFull() bool {
+	if x != nil {
+		return x.Full
+	}
+	return false
 }
 
 // Woken ends the wait of a parked List, and says no more than that it is worth
@@ -3078,7 +3096,9 @@ type DeviceList struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Devices []*v1.DeviceRow        `protobuf:"bytes,1,rep,name=devices,proto3" json:"devices,omitempty"`
 	// time is the highest in the asker's mailbox; a send of its comes after it.
-	Time          uint64 `protobuf:"varint,2,opt,name=time,proto3" json:"time,omitempty"`
+	Time uint64 `protobuf:"varint,2,opt,name=time,proto3" json:"time,omitempty"`
+	// full, see Devices.
+	Full          bool `protobuf:"varint,3,opt,name=full,proto3" json:"full,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3125,6 +3145,13 @@ func (x *DeviceList) GetTime() uint64 {
 		return x.Time
 	}
 	return 0
+}
+
+func (x *DeviceList) GetFull() bool {
+	if x != nil {
+		return x.Full
+	}
+	return false
 }
 
 // ProfileView is a profile as the asker may see it.
@@ -3324,7 +3351,7 @@ const file_rookery_node_v1_node_proto_rawDesc = "" +
 	"\aAckUpTo\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\"9\n" +
 	"\x06Unpark\x12/\n" +
-	"\x06origin\x18\x01 \x01(\v2\x17.rookery.node.v1.OriginR\x06origin\"\xd9\x01\n" +
+	"\x06origin\x18\x01 \x01(\v2\x17.rookery.node.v1.OriginR\x06origin\"\xed\x01\n" +
 	"\bAttached\x12\x10\n" +
 	"\x03tag\x18\x01 \x01(\rR\x03tag\x12\x18\n" +
 	"\asession\x18\x02 \x01(\x04R\asession\x12\x16\n" +
@@ -3333,7 +3360,8 @@ const file_rookery_node_v1_node_proto_rawDesc = "" +
 	"\x06others\x18\x05 \x03(\rR\x06others\x12\x14\n" +
 	"\x05epoch\x18\x06 \x01(\x04R\x05epoch\x12\x12\n" +
 	"\x04time\x18\a \x01(\x04R\x04time\x12,\n" +
-	"\x05error\x18\b \x01(\v2\x16.rookery.node.v1.FaultR\x05error\"\x90\x01\n" +
+	"\x05error\x18\b \x01(\v2\x16.rookery.node.v1.FaultR\x05error\x12\x12\n" +
+	"\x04full\x18\t \x01(\bR\x04full\"\x90\x01\n" +
 	"\x04Page\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x04R\asession\x12\x14\n" +
 	"\x05after\x18\x02 \x01(\x04R\x05after\x121\n" +
@@ -3377,11 +3405,12 @@ const file_rookery_node_v1_node_proto_rawDesc = "" +
 	"\x04Kick\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x04R\asession\x12\x12\n" +
 	"\x04code\x18\x02 \x01(\rR\x04code\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason\"Q\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"e\n" +
 	"\aDevices\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x04R\asession\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x16\n" +
-	"\x06others\x18\x03 \x03(\rR\x06others\"\a\n" +
+	"\x06others\x18\x03 \x03(\rR\x06others\x12\x12\n" +
+	"\x04full\x18\x04 \x01(\bR\x04full\"\a\n" +
 	"\x05Woken\"\xf9\x03\n" +
 	"\x06Answer\x12\x18\n" +
 	"\arequest\x18\x01 \x01(\x04R\arequest\x12.\n" +
@@ -3400,11 +3429,12 @@ const file_rookery_node_v1_node_proto_rawDesc = "" +
 	"\vCredentials\x12\x1a\n" +
 	"\bpassword\x18\x01 \x01(\tR\bpassword\" \n" +
 	"\x06Linked\x12\x16\n" +
-	"\x06device\x18\x01 \x01(\rR\x06device\"W\n" +
+	"\x06device\x18\x01 \x01(\rR\x06device\"k\n" +
 	"\n" +
 	"DeviceList\x125\n" +
 	"\adevices\x18\x01 \x03(\v2\x1b.rookery.store.v1.DeviceRowR\adevices\x12\x12\n" +
-	"\x04time\x18\x02 \x01(\x04R\x04time\"w\n" +
+	"\x04time\x18\x02 \x01(\x04R\x04time\x12\x12\n" +
+	"\x04full\x18\x03 \x01(\bR\x04full\"w\n" +
 	"\vProfileView\x123\n" +
 	"\aprofile\x18\x01 \x01(\v2\x19.rookery.store.v1.ProfileR\aprofile\x12\x16\n" +
 	"\x06online\x18\x02 \x01(\bR\x06online\x12\x1b\n" +
