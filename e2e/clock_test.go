@@ -12,6 +12,28 @@ import (
 	"time"
 )
 
+// waiting are the ids of all messages that wait for the device.
+func waiting(t *testing.T, device *rest) (ids []string) {
+	t.Helper()
+	for after, end := uint64(0), false; !end; {
+		page, err := device.poll(t.Context(), after, "0s")
+		if err != nil {
+			t.Fatal(err)
+		}
+		frames, err := page.frames()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range frames {
+			ids = append(ids, frames[i].Deliver.ID)
+		}
+		if after, end = page.Next, page.End; !end && len(frames) == 0 {
+			t.Fatalf("a page after %d is empty, and not the last", after)
+		}
+	}
+	return ids
+}
+
 // The clock of the node is set a day forward and back, and a day back and
 // forward, while devices talk: every promise holds, and what waits for somebody
 // who is away, an hour at most, has not expired after it.
@@ -48,19 +70,7 @@ func TestClockIsSet(t *testing.T) {
 			clock.set(offset)
 			d.talkUntil("something is sent after that", d.more(&d.count.sents))
 			keep()
-			page, err := away.poll(t.Context(), 0, "0s")
-			if err != nil {
-				t.Fatal(err)
-			}
-			frames, err := page.frames()
-			if err != nil {
-				t.Fatal(err)
-			}
-			var got []string
-			for i := range frames {
-				got = append(got, frames[i].Deliver.ID)
-			}
-			if !slices.Equal(got, kept) {
+			if got := waiting(t, away); !slices.Equal(got, kept) {
 				t.Fatalf("round %d, clock set to %v: %d of %d messages wait: %v, not %v", round, offset, len(got), len(kept), got, kept)
 			}
 			d.judge(fmt.Sprintf("round %d, clock set to %v", round, offset))

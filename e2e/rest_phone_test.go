@@ -224,14 +224,18 @@ func (p *restPhone) act(ctx context.Context) error {
 	if p.stored > p.acked && (settling && p.end || p.rng.IntN(4) == 0) {
 		seq := p.stored
 		p.seen.Add(history.Acking{Device: p.me, Seq: seq})
-		if err := p.api.ack(ctx, seq); err != nil {
+		switch err := p.api.ack(ctx, seq); {
+		case err == nil:
+			p.acked = seq
+			p.seen.Add(history.Acked{Device: p.me, Seq: seq})
+		case problemCode(err) != "rate_limited":
 			return err
 		}
-		p.acked = seq
-		p.seen.Add(history.Acked{Device: p.me, Seq: seq})
 	}
 	for range 4 {
-		if err := p.sendOne(ctx); err != nil {
+		if err := p.sendOne(ctx); problemCode(err) == "rate_limited" {
+			break // it listens on: else it would fall behind for as long as it has more to say
+		} else if err != nil {
 			return err
 		}
 	}
