@@ -43,7 +43,11 @@ func (d *Dir) Begin(o Origin) error {
 	// One that has begun to create its cluster is in it, though it has no number yet.
 	created := id.Origin == Creates && !d.New()
 	if id.Number == 0 && id.Origin != o && !created {
-		return fmt.Errorf("%w: %s is for a node that %s cluster %s, and this start %s one", ErrOrigin, d.path, id.Origin, id.Cluster, o)
+		how := "start it with --join and the address of a node that is there"
+		if id.Origin == Creates {
+			how = "start it without --join"
+		}
+		return fmt.Errorf("%w: %s is for a node that %s cluster %s, and this start %s one: %s", ErrOrigin, d.path, id.Origin, id.Cluster, o, how)
 	}
 	return d.change(func(was *identity) {
 		was.Cluster, was.Origin = id.Cluster, id.Origin
