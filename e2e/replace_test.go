@@ -34,10 +34,12 @@ func TestClusterReplaces(t *testing.T) {
 	d.talkOn()
 	dead.kill()
 	began := time.Now()
+	witness.awaitAlerts(map[string]float64{"members_silent": 1})
 	d.awaitStatus(witness, "the dead node is replaced", func(st clusterStatus) bool {
 		return st.FullyReplicated && st.state(id) == "lost" && !st.holds(id)
 	})
 	t.Logf("replaced %v after the kill", time.Since(began).Round(time.Millisecond))
+	witness.awaitAlerts(map[string]float64{"members_silent": 1, `members{state="lost"}`: 1, "groups_short": 0, "shards_unled": 0})
 	d.judge("replaced")
 
 	// Two of four are gone now: what only seemed to be replaced stands still.
@@ -45,6 +47,13 @@ func TestClusterReplaces(t *testing.T) {
 	d.talkOn()
 	d.acceptedEverywhere(every, witness)
 	d.awaitStatus(witness, "the one that hangs is missed", func(st clusterStatus) bool { return st.state(other) == "lost" })
+	witness.awaitAlerts(map[string]float64{"members_silent": 2, `members{state="lost"}`: 2, "shards_unled": 0})
+	eventually(t, "groups are short of replicas", func() error {
+		if n, err := witness.measure("rookery_cluster_groups_short"); err != nil || n == 0 {
+			return fmt.Errorf("%v are, %w", n, err)
+		}
+		return nil
+	})
 	d.judge("another one hangs")
 
 	d.resumeNode(second)
@@ -54,10 +63,24 @@ func TestClusterReplaces(t *testing.T) {
 		return st.FullyReplicated && st.state(id) == "ready" && st.holds(id) && st.state(other) == "ready" && st.holds(other)
 	})
 	d.acceptedEverywhere(every, dead)
+	witness.awaitAlerts(map[string]float64{"members_silent": 0, `members{state="lost"}`: 0, "groups_short": 0, "shards_unled": 0})
 	d.settle()
 	stop()
 	d.judgeAtRest()
 	t.Logf("%d sent, %d delivered, %d connections", d.count.sents.Load(), d.count.delivers.Load(), d.count.welcomes.Load())
+}
+
+// awaitAlerts waits until the node says so of its cluster in its metrics.
+func (s *server) awaitAlerts(want map[string]float64) {
+	s.t.Helper()
+	eventually(s.t, fmt.Sprint(want), func() error {
+		for name, n := range want {
+			if got, err := s.measure("rookery_cluster_" + name); err != nil || got != n {
+				return fmt.Errorf("%s is %v: %w", name, got, err)
+			}
+		}
+		return nil
+	})
 }
 
 // A living node that is removed by force serves as long as the others cannot do
