@@ -466,6 +466,12 @@ func TestUnlinkedSaysSo(t *testing.T) {
 	s.reply(&nodepb.Kick{Session: 5, Code: CloseUnlinked, Reason: "this device was unlinked"})
 	s.say(sendLine(1))
 	s.expect("close 4103 this device was unlinked", "alice: detach")
+
+	s = newScene(t, nil)
+	s.attach()
+	s.reply(&nodepb.Kick{Session: 5, Code: 4102, Reason: "elsewhere"}) // and the client leaves it at that
+	s.reply(&nodepb.Kick{Session: 5, Code: CloseUnlinked, Reason: "this device was unlinked"})
+	s.expect("close 4102 elsewhere", "alice: detach")
 }
 
 // Who has been told that no copies are taken sends nothing that needs one, and what

@@ -22,7 +22,14 @@ import (
 // told of the end by Detach.
 func (g *Gateway) Deliver(conn uint64, msg proto.Message) {
 	s := g.find(conn)
-	if s == nil || s.state == closing {
+	if s == nil {
+		return
+	}
+	if k, ok := msg.(*nodepb.Kick); ok {
+		g.kicked(s, k)
+		return
+	}
+	if s.state == closing {
 		return
 	}
 	g.look()
@@ -37,13 +44,6 @@ func (g *Gateway) Deliver(conn uint64, msg proto.Message) {
 		g.page(s, m)
 	case *nodepb.Attached:
 		g.attached(s, m)
-	case *nodepb.Kick:
-		if m.GetSession() == s.number {
-			g.close(s, uint16(m.GetCode()), m.GetReason()) //nolint:gosec // a close code
-			if m.GetCode() == CloseUnlinked {              // the answer to the request waits for it, not for the client
-				g.tell(s.user, &nodepb.Detach{Origin: s.origin()})
-			}
-		}
 	case *nodepb.Devices:
 		g.devices(s, m)
 	case *nodepb.Presence:
@@ -58,6 +58,19 @@ func (g *Gateway) Deliver(conn uint64, msg proto.Message) {
 		}}})
 	default:
 		g.log.Error("an actor said something of unknown type", "type", string(msg.ProtoReflect().Descriptor().Name()))
+	}
+}
+
+// kicked ends the session. Whoever unlinked its device is told at once that nothing more
+// is taken from it, also where it was closing already: the client may take its time.
+func (g *Gateway) kicked(s *session, m *nodepb.Kick) {
+	if m.GetSession() != s.number {
+		return
+	}
+	g.look()
+	g.close(s, uint16(m.GetCode()), m.GetReason()) //nolint:gosec // a close code
+	if m.GetCode() == CloseUnlinked {
+		g.tell(s.user, &nodepb.Detach{Origin: s.origin()})
 	}
 }
 
