@@ -21,6 +21,9 @@ const (
 	// have parted, or it does not run: it may have heard of this node for longer than it
 	// was heard, but not by more than it takes links to break.
 	Expelling = Parting + 5*time.Second
+	// Lateness: for so long after a silence of Parting, what a node says may have been
+	// said before it, and have waited in a link.
+	Lateness = time.Minute
 )
 
 // Directory knows which node leads which shard. It belongs to one goroutine,
@@ -51,6 +54,7 @@ type leadership struct {
 type node struct {
 	incarnation, beat uint64
 	spoke             time.Time // anything at all
+	broke             time.Time // a silence of Parting
 	heard             time.Time // its last beacon
 	load              Load
 }
@@ -171,6 +175,9 @@ func (d *Directory) Live(of uint16, incarnation uint64, now time.Time) News {
 	case of == 0 || incarnation < n.incarnation:
 		return Stale
 	case incarnation == n.incarnation:
+		if now.Sub(n.spoke) >= Parting {
+			n.broke = now
+		}
 		n.spoke = now
 		return Alive
 	}
@@ -285,6 +292,12 @@ func (d *Directory) Mute(since time.Time) (mute []uint16) {
 		}
 	}
 	return mute
+}
+
+// Late says whether what a node says may have been said before a long silence of its.
+func (d *Directory) Late(of uint16, now time.Time) bool {
+	n := d.nodes[of]
+	return n != nil && !n.broke.IsZero() && now.Sub(n.broke) < Lateness
 }
 
 // Astray says whether a node has said so of itself.

@@ -20,6 +20,8 @@
 //
 // A node that said nothing for 15 s has no sessions here any more: what they had
 // with actors is forgotten, and if it is heard again after all, they attach anew.
+// What it said before, and a link held up, may come then: for a minute its sends are
+// copied to the sender's actor, which may have linked a device meanwhile.
 // A node that did not run for 10 s ends its sessions, before it believes what was
 // said to it meanwhile.
 //

@@ -164,8 +164,10 @@ func (x *Exchange) hearWords(from uint16, body []byte) error {
 
 // take a word of another node, or say that it was not taken.
 func (x *Exchange) take(from uint16, user string, in any, conn Conn) {
-	if m, ok := in.(*nodepb.Send); ok && m.GetTerm() < x.termOf(m) {
-		m.Copy = true // the session has not attached in the term that is known here
+	if m, ok := in.(*nodepb.Send); ok && (m.GetTerm() < x.termOf(m) || x.directory.Late(from, x.cfg.Now())) {
+		// The session has not attached in the term that is known here; or its user's
+		// actor may take it for ended with its node, and have linked a device.
+		m.Copy = true
 	}
 	shard := x.cfg.ShardOf(user)
 	if _, leads := x.cfg.Owners.Leads(shard); leads && !x.mistakable(from) && x.cfg.Owners.Tell(shard, user, in) == nil {
