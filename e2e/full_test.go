@@ -188,26 +188,7 @@ func (h *hoard) write(ctx context.Context) error {
 func (all hoards) check(t *testing.T) {
 	t.Helper()
 	for _, h := range all {
-		var got []string
-		var last uint64
-		for {
-			page, err := h.away.poll(t.Context(), last, "0s")
-			if err != nil {
-				t.Fatal(err)
-			}
-			frames, err := page.frames()
-			if err != nil {
-				t.Fatal(err)
-			}
-			for i := range frames {
-				if m := frames[i].Deliver; m != nil {
-					got = append(got, m.ID)
-				}
-			}
-			if last = page.Next; page.End {
-				break
-			}
-		}
+		got, last := waiting(t, h.away)
 		for _, id := range h.kept {
 			if !slices.Contains(got, id) {
 				t.Fatalf("lost: %s has %d messages, and not %s", h.user, len(got), id)

@@ -206,6 +206,11 @@ func (t *turn) answerOnceEnded(ask *nodepb.Ask, sessions []Attachment) {
 	for _, a := range sessions {
 		l.waiting[a.Session] = struct{}{}
 	}
+	t.await(l)
+}
+
+// await what an answer waits for.
+func (t *turn) await(l link) {
 	if !t.finish(l) {
 		t.links = append(t.links, l)
 	}
@@ -259,9 +264,7 @@ func (t *turn) linkDevice(ask *nodepb.Ask, m *nodepb.LinkDevice) {
 	t.put(mailbox.Device, mailbox.U32(row.GetDevice()), row)
 	t.devices = append(t.devices, d)
 	l := link{request: ask.GetRequest(), device: d.number(), epoch: t.lastSeq, waiting: t.tellDevices()}
-	if !t.finish(l) {
-		t.links = append(t.links, l)
-	}
+	t.await(l)
 	t.schedule()
 }
 

@@ -46,8 +46,8 @@ type State struct {
 	// Rows by peer, of the peers in memory.
 	convs map[string]*conv
 
-	// Volatile: whether sessions were told that no copies are taken, answers that wait for sessions, those of them of devices that are no
-	// longer linked, and when what found the outbox full is tried again, 0 where nothing did.
+	// Volatile: whether sessions were told that no copies are taken, answers that
+	// wait for sessions, those sessions of devices that are no longer linked, and when what found the outbox full is tried again, 0 where nothing did.
 	full   bool
 	links  []link
 	ending []Attachment

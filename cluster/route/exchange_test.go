@@ -319,6 +319,33 @@ func TestLedIsSaidAtOnce(t *testing.T) {
 	}
 }
 
+// A beacon that is due soon goes along with what is sent anyway, in place of one of
+// its own.
+func TestBeaconsGoAlong(t *testing.T) {
+	s, x := newStand()
+	beacons := func(do func()) int {
+		clear(s.sent)
+		do()
+		x.Flush()
+		return len(s.sent[Beacon])
+	}
+	if n := beacons(x.Tick); n != 1 {
+		t.Fatalf("%d beacons at first", n)
+	}
+	s.now = s.now.Add(Every / 2)
+	if n := beacons(x.Along); n != 0 {
+		t.Errorf("%d go along so soon", n)
+	}
+	s.now = s.now.Add(Every / 6)
+	if n := beacons(x.Along); n != 1 {
+		t.Errorf("%d go along", n)
+	}
+	s.now = s.now.Add(Every - time.Millisecond)
+	if n := beacons(x.Tick); n != 0 {
+		t.Errorf("%d by themselves, before they are due again", n)
+	}
+}
+
 // What was asked of a node that has ended is unsure at once, and its shards have
 // no leader; those of others are as they were.
 func TestGone(t *testing.T) {
