@@ -257,6 +257,8 @@ func TestDrain(t *testing.T) {
 			c, _ := n.open()
 			clients = append(clients, c)
 		}
+		// The echo endpoint tells nobody that it opened.
+		n.eventually("all are open", func() bool { return n.conns.counts.open == len(clients) })
 		waiting := n.dialRaw() // a connection that net/http has accepted
 		waiting.raw([]byte("GET /nothing HTTP/1.1\r\nHost: here\r\n\r\n"))
 		if _, err := io.Copy(io.Discard, waiting.response().Body); err != nil {
