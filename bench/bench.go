@@ -325,10 +325,11 @@ func (o *options) fileSystem(n *target.Node) (*machine.FileSystem, string, error
 // probe says to be the disk's own.
 const quiet = 0.3
 
-// probed is what a probe of the disk saw, and how busy the machine was meanwhile.
+// probed is what a probe of the disk saw, and how busy others kept the machine
+// meanwhile.
 type probed struct {
 	sync *latency.Histogram
-	busy float64 // cores
+	busy float64 // cores, the probe's own apart
 }
 
 // probeDisk gives nil where it is not to be, or not known where.
@@ -336,7 +337,7 @@ func (o *options) probeDisk(ctx context.Context, p Program, dir string) (*probed
 	if dir == "" || o.probe <= 0 {
 		return nil, nil
 	}
-	before, err := machine.ReadSystem()
+	before, err := othersCPU()
 	if err != nil {
 		return nil, err
 	}
@@ -345,14 +346,24 @@ func (o *options) probeDisk(ctx context.Context, p Program, dir string) (*probed
 	if err != nil {
 		return nil, err
 	}
-	after, err := machine.ReadSystem()
+	after, err := othersCPU()
 	if err != nil {
 		return nil, err
 	}
-	seen := &probed{h, (after.Busy - before.Busy).Seconds() / time.Since(began).Seconds()}
-	fmt.Fprintf(p.Err, "disk: 4 KiB are durable in %.2f ms (p50), %.2f ms (p99), %.2f cores busy\n",
+	seen := &probed{h, max(0, (after-before).Seconds()/time.Since(began).Seconds())}
+	fmt.Fprintf(p.Err, "disk: 4 KiB are durable in %.2f ms (p50), %.2f ms (p99), others keep %.2f cores busy\n",
 		latency.Millis(h.Quantile(50)), latency.Millis(h.Quantile(99)), seen.busy)
 	return seen, nil
+}
+
+// othersCPU is the processor time that all but this process took so far.
+func othersCPU() (time.Duration, error) {
+	all, err := machine.ReadSystem()
+	if err != nil {
+		return 0, err
+	}
+	own, err := machine.ReadProcess(os.Getpid())
+	return all.Busy - own.CPU, err
 }
 
 // diskSync puts the two probes into the result. One that was made while others
@@ -368,7 +379,7 @@ func diskSync(r *report.Result, before, after *probed) {
 	both.Add(after.sync)
 	r.DiskSyncMs.P50, r.DiskSyncMs.P99 = latency.Millis(both.Quantile(50)), latency.Millis(both.Quantile(99))
 	if r.DiskSyncMs.BusyCores > quiet {
-		r.Note("the machine was not quiet while the disk was probed, %.2f cores were busy: diskSyncMs is not the disk's own", r.DiskSyncMs.BusyCores)
+		r.Note("the machine was not quiet while the disk was probed, others kept %.2f cores busy: diskSyncMs is not the disk's own", r.DiskSyncMs.BusyCores)
 	}
 }
 

@@ -139,7 +139,8 @@ type DiskSync struct {
 	P99    float64            `json:"p99"`
 	Before *latency.Quantiles `json:"before,omitempty"`
 	After  *latency.Quantiles `json:"after,omitempty"`
-	// BusyCores is how busy the machine was meanwhile: near 0, or it was not quiet.
+	// BusyCores is how busy others than the probe kept the machine meanwhile:
+	// near 0, or it was not quiet.
 	BusyCores float64 `json:"busyCores"`
 }
 

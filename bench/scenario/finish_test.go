@@ -18,3 +18,30 @@ func TestLateInAClosedLoop(t *testing.T) {
 		t.Errorf("valid %v, %q", r.Valid, r.Notes)
 	}
 }
+
+// In an open loop lateness is part of the latencies. They are believed while it
+// is a small one.
+func TestLateInAnOpenLoop(t *testing.T) {
+	for _, c := range []struct {
+		late, sent float64 // ms, p99
+		valid      bool
+		notes      int
+	}{
+		{late: 10, sent: 20, valid: true},
+		{late: 11, sent: 20},
+		{late: 30, sent: 300, valid: true, notes: 1},
+		{late: 31, sent: 300},
+		{late: 11}, // nothing was measured
+	} {
+		r := report.New("x")
+		r.Machine.Cores = 2
+		p := report.Phase{Name: "open", Seconds: 10, Offered: 100, LateMs: &latency.Quantiles{P99: c.late, Count: 1000}}
+		if c.sent > 0 {
+			p.SentMs = &latency.Quantiles{P99: c.sent, Count: 1000}
+		}
+		judge(r, &p)
+		if r.Valid != c.valid || len(r.Notes) != c.notes {
+			t.Errorf("%+v: valid %v, %q, %q", c, r.Valid, r.Notes, r.Invalid)
+		}
+	}
+}
