@@ -181,7 +181,11 @@ func (c *campaign) pause(m []*host) (string, func()) {
 		return "pause nobody", nothing
 	}
 	c.signalNode(h.server, syscall.SIGSTOP)
-	return fmt.Sprintf("pause %d", h.number), func() { c.signalNode(h.server, syscall.SIGCONT) }
+	return fmt.Sprintf("pause %d", h.number), func() {
+		if h.server.alive() { // and was not killed as well
+			c.signalNode(h.server, syscall.SIGCONT)
+		}
+	}
 }
 
 // part some hosts from each other: a node from all, two from each other, or one
