@@ -8,8 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"os/exec"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -140,8 +142,36 @@ func TestClusterForms(t *testing.T) {
 	if took > 20*time.Second {
 		t.Errorf("an empty cluster took %v to have three replicas of everything", took)
 	}
-	// Whoever registers at one node can log in at another.
-	c.nodes[0].people(1, "alice", "bob")
+	tokens := c.nodes[0].people(1, "alice", "bob")
+
+	// A node for clients alone keeps nothing; one for data alone takes none.
+	gate, keeper := c.add("--roles", "gateway"), c.add("--roles", "data")
+	if sent := gate.client(tokens["alice/1"]).send(t, "bob", "hello"); sent.Order != 1 {
+		t.Errorf("through the gateway: %+v", sent)
+	}
+	if code, answer := keeper.rest("GET /v1/users/alice", tokens["alice/1"], ""); code != http.StatusServiceUnavailable || !strings.Contains(fmt.Sprint(answer["detail"]), "takes no clients") {
+		t.Errorf("REST at the node for data: %d %v", code, answer)
+	}
+	if _, _, err := keeper.hello(tokens["alice/1"]); err == nil || !strings.Contains(err.Error(), "503") {
+		t.Errorf("a socket at the node for data: %v", err)
+	}
+	eventually(t, "all but the node for data are named to clients", func() error {
+		_, answer := keeper.rest("GET /v1/nodes", tokens["alice/1"], "")
+		if named := fmt.Sprint(answer); !strings.Contains(named, gate.address) || strings.Contains(named, keeper.address) {
+			return errors.New(named)
+		}
+		return nil
+	})
+	st, _, err := gate.status()
+	if err != nil || st.holds(gate.nodeID()) {
+		t.Errorf("the node for clients holds groups: %v", err)
+	}
+	eventually(t, "the node for data holds groups", func() error {
+		if st, _, err := gate.status(); err != nil || !st.holds(keeper.nodeID()) {
+			return fmt.Errorf("none yet, %w", err)
+		}
+		return nil
+	})
 }
 
 // castOn has the phones connect to any of the nodes.

@@ -101,8 +101,10 @@ func newest(reports map[string]*controlpb.Report) map[uint32]*controlpb.Group {
 	return groups
 }
 
-// gatherLife is how long the reports of all nodes may take.
-const gatherLife = 2 * time.Second
+// gatherLife is how long the reports of all nodes may take; awayLife, that of one
+// that is not there by gossip: while a node is down nobody waits long for what
+// will hardly come.
+const gatherLife, awayLife = 2 * time.Second, 250 * time.Millisecond
 
 // gather the reports of all members. Done is called once, with those that came;
 // loop only.
@@ -113,10 +115,14 @@ func (c *cluster) gather(done func(map[string]*controlpb.Report)) {
 		done(reports)
 		return
 	}
-	left := len(v.Members)
+	left, there := len(v.Members), c.there()
 	for _, m := range v.Members {
+		life := gatherLife
+		if c.gossip != nil && !there(m.Node) {
+			life = awayLife
+		}
 		ask := &controlpb.Ask{Body: &controlpb.Ask_Report{Report: &controlpb.Nothing{}}}
-		c.council.askNode(m.Node, ask, gatherLife, func(a *controlpb.Answer, err error) {
+		c.council.askNode(m.Node, ask, life, func(a *controlpb.Answer, err error) {
 			if verdict(a, err) == nil {
 				reports[m.Node] = a.GetReport()
 			}

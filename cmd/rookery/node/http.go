@@ -6,10 +6,12 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"github.com/rookery-im/rookery/cluster/control"
 	"github.com/rookery-im/rookery/internal/fault"
 	"github.com/rookery-im/rookery/persistence/store"
 	"github.com/rookery-im/rookery/transport/api"
@@ -53,6 +55,8 @@ func (n *Node) openHTTP(metrics *auth.Metrics) error {
 func (n *Node) paths(rest http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch path := r.URL.EscapedPath(); {
+		case !n.cfg.Place.forClients() && forClients(path):
+			ws.Refuse(w, 0, fault.Unavailable, "this node takes no clients: it has not the role "+control.RoleGateway+"; GET "+nodesPath+" names those that have it")
 		case path == conns.Path:
 			get(w, r, n.upgrade)
 		case path == conns.EchoPath && n.cfg.Echo:
@@ -62,6 +66,11 @@ func (n *Node) paths(rest http.Handler) http.Handler {
 		}
 	})
 }
+
+// nodesPath is where every node says where clients may connect.
+const nodesPath = "/v1/nodes"
+
+func forClients(path string) bool { return strings.HasPrefix(path, "/v1/") && path != nodesPath }
 
 // upgrade takes no connection that could not be served.
 func (n *Node) upgrade(w http.ResponseWriter, r *http.Request) {

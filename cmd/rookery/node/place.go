@@ -50,6 +50,9 @@ func defaultPlace() Place {
 // alone says whether the node has nothing to do with others.
 func (p Place) alone() bool { return p.Gossip == "" && p.Peer == "" && len(p.Join) == 0 }
 
+// forClients says whether the node takes clients.
+func (p Place) forClients() bool { return slices.Contains(p.Roles, control.RoleGateway) }
+
 // check names every fault, by the settings that it is of.
 func (p Place) check(check func(ok bool, settings, problem string, args ...any)) {
 	check(len(p.Roles) > 0, "roles", "one is needed")
