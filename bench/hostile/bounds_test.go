@@ -8,7 +8,7 @@ import (
 	"github.com/rookery-im/rookery/internal/limits"
 )
 
-const usual = 6 * time.Second
+const usual = 4 * time.Second
 
 // What the lobby lets stand, and a few that are on their way in or out.
 const (

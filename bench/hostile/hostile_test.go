@@ -50,7 +50,7 @@ func withstand(t *testing.T, a Attack, b bound) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	breathe(t.Context(), 2*time.Second)
+	breathe(t.Context(), time.Second/2)
 	before := pair.Lap()
 	s.resetPeak()
 	rss, _ := s.memory()
