@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/rookery-im/rookery/cluster/control"
+	"github.com/rookery-im/rookery/cluster/council"
 	"github.com/rookery-im/rookery/internal/limits"
 	controlpb "github.com/rookery-im/rookery/proto/rookery/control/v1"
 	"github.com/rookery-im/rookery/transport/api"
@@ -90,7 +91,7 @@ func (n *Node) rotateKey(w http.ResponseWriter, r *http.Request) {
 // sayError says why group 0 did not do something.
 func sayError(w http.ResponseWriter, err error) {
 	status := http.StatusServiceUnavailable
-	var r *refusal
+	var r *council.Refusal
 	if errors.As(err, &r) {
 		status = http.StatusConflict
 		if errors.Is(err, control.ErrNoMember) {
@@ -110,7 +111,7 @@ func (n *Node) ask(ctx context.Context, ask *controlpb.Ask) (*controlpb.Answer, 
 	}
 	ended := make(chan end, 1)
 	put := func() {
-		n.cluster.council.ask(ask, limits.AnswerTimeout, func(a *controlpb.Answer, err error) { ended <- end{a, verdict(a, err)} })
+		n.cluster.council.Ask(ask, limits.AnswerTimeout, func(a *controlpb.Answer, err error) { ended <- end{a, council.Verdict(a, err)} })
 	}
 	if !n.conns.Post(put) {
 		return nil, errBusy

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/rookery-im/rookery/cluster/control"
+	"github.com/rookery-im/rookery/cluster/council"
 	"github.com/rookery-im/rookery/cluster/membership"
 	"github.com/rookery-im/rookery/cluster/peer"
 	"github.com/rookery-im/rookery/persistence/datadir"
@@ -20,7 +21,7 @@ import (
 
 // The cluster's times.
 const (
-	pulseEvery = time.Second
+	pulseEvery = council.PulseEvery
 	// freshFor is how long a view counts as the newest after a pulse that said so.
 	freshFor = 3 * pulseEvery
 	// heardWait is how long it may take until others have heard a word of gossip.
@@ -62,8 +63,9 @@ type cluster struct {
 	// Owned by the loop.
 	machine   *control.Control // nil where this node has no replica of group 0
 	lead      func() string    // node that leads group 0, as the replica here knows
-	council   *council
-	admission *admission
+	council   *council.Council
+	admission *council.Admission
+	herald    *council.Herald
 	guard     guard
 	links     *peer.Links
 	called    map[string]string // who is linked to, and where
@@ -90,11 +92,14 @@ func (n *Node) openCluster() error {
 		metrics: peer.NewMetrics(n.registry), lead: func() string { return "" }, holds: func() int { return 0 }, reports: func() *controlpb.Report { return &controlpb.Report{} },
 	}
 	n.cluster = c
-	c.council = &council{
-		self: c.node, send: c.office.send, answer: c.answer, leads: c.leads, leader: func() string { return c.lead() }, others: c.others,
-		now: c.start, open: map[uint64]*question{},
-	}
-	c.admission = &admission{ask: c.council.ask, take: c.admitted, refuse: c.fail, log: c.log}
+	c.council = council.New(council.Config{
+		Self: c.node, Now: c.start, Send: c.say, Answer: c.answer, Leads: c.leads, Leader: func() string { return c.lead() }, Others: c.others,
+	})
+	c.admission = council.NewAdmission(c.council, c.admitted, c.fail, c.log)
+	c.herald = council.NewHerald(council.HeraldConfig{
+		Self: c.node, Council: c.council, View: c.view, Take: c.take, Confirm: c.confirm, Member: func() bool { return c.dir.Number() != 0 },
+		Send: c.say, Loose: c.sayLoosely, Log: c.log,
+	})
 	c.guard = guard{cluster: c, gone: map[uint16]time.Time{}}
 	c.office.on(kindControl, c.hear)
 	if err := c.recall(); err != nil {
@@ -211,8 +216,8 @@ func (c *cluster) begin(self control.Member) {
 		})
 	}
 	c.run(c.keep)
-	c.admission.begin(self)
-	c.admission.tick(c.council.now)
+	c.admission.Begin(self)
+	c.admission.Tick(c.council.Now())
 }
 
 // tick is called often.
@@ -224,8 +229,8 @@ func (c *cluster) tick(now time.Time) {
 	if c.over(now) {
 		c.retire()
 	}
-	c.council.tick(now)
-	c.admission.tick(now)
+	c.council.Tick(now)
+	c.admission.Tick(now)
 	if now.Before(c.pulse) {
 		return
 	}
@@ -270,7 +275,7 @@ func (c *cluster) openLinks() bool {
 		id = c.gossip.Cluster()
 	}
 	if id == "" {
-		c.admission.wait("nobody of those to join answers, or none of them has a cluster")
+		c.admission.Wait("nobody of those to join answers, or none of them has a cluster")
 		return false
 	}
 	cfg := peer.Config{Cluster: id, Node: c.node, Incarnation: c.life, Handler: c.office, Gone: c.office.Gone, Logger: c.log, Metrics: c.metrics}

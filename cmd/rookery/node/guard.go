@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/rookery-im/rookery/cluster/control"
+	"github.com/rookery-im/rookery/cluster/council"
 	controlpb "github.com/rookery-im/rookery/proto/rookery/control/v1"
 )
 
@@ -122,8 +123,8 @@ func (c *cluster) gather(done func(map[string]*controlpb.Report)) {
 			life = awayLife
 		}
 		ask := &controlpb.Ask{Body: &controlpb.Ask_Report{Report: &controlpb.Nothing{}}}
-		c.council.askNode(m.Node, ask, life, func(a *controlpb.Answer, err error) {
-			if verdict(a, err) == nil {
+		c.council.AskNode(m.Node, ask, life, func(a *controlpb.Answer, err error) {
+			if council.Verdict(a, err) == nil {
 				reports[m.Node] = a.GetReport()
 			}
 			if left--; left == 0 {

@@ -2,12 +2,14 @@ package node
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 
 	"github.com/rookery-im/rookery/cluster/control"
+	"github.com/rookery-im/rookery/cluster/council"
 	"github.com/rookery-im/rookery/cluster/membership"
 	controlpb "github.com/rookery-im/rookery/proto/rookery/control/v1"
 )
@@ -20,7 +22,7 @@ func (c *cluster) committed(v *control.View) {
 	was := c.view()
 	c.take(v)
 	if c.leads() {
-		c.tell(was, v)
+		c.herald.Tell(was, v)
 	}
 }
 
@@ -47,7 +49,7 @@ func (c *cluster) take(v *control.View) {
 	case !ok && c.dir.Number() != 0:
 		c.removed = time.Now()
 	case ok && me.State == control.Lost:
-		c.admission.again()
+		c.admission.Again()
 	}
 	for _, f := range c.following {
 		f(v)
@@ -102,41 +104,8 @@ func (c *cluster) confirm() { c.fresh.Store(int64(time.Since(c.start) + freshFor
 // beat says to everybody who is linked to which view is the newest: to all members,
 // and to one that was removed and has not heard of it, as it was not there then.
 func (c *cluster) beat() {
-	v := c.view()
-	if v == nil || !c.machine.Ready() {
-		return
-	}
-	c.confirm()
-	for node := range c.called {
-		if body, err := word(&controlpb.Word{Body: &controlpb.Word_Pulse{Pulse: &controlpb.Pulse{Version: v.Version}}}); err == nil {
-			c.office.loose(node, body)
-		}
-	}
-}
-
-// tell all members, those as well that are none any more.
-func (c *cluster) tell(was, v *control.View) {
-	c.confirm()
-	var to []string
-	for _, v := range []*control.View{was, v} {
-		if v == nil {
-			continue
-		}
-		for _, m := range v.Members {
-			if m.Node != c.node && !slices.Contains(to, m.Node) {
-				to = append(to, m.Node)
-			}
-		}
-	}
-	p := v.Proto()
-	for _, node := range to {
-		body, err := word(&controlpb.Word{Body: &controlpb.Word_View{View: p}})
-		if err == nil {
-			err = c.office.send(node, body)
-		}
-		if err != nil { // it asks, when it hears a pulse
-			c.log.Debug("a view is not said", "to", node, "err", err)
-		}
+	if c.machine.Ready() {
+		c.herald.Beat(slices.Sorted(maps.Keys(c.called)))
 	}
 }
 
@@ -147,46 +116,47 @@ func (c *cluster) hear(from string, body []byte) {
 		c.log.Warn("another node says what cannot be read", "node", from, "err", err)
 		return
 	}
-	switch b := w.GetBody().(type) {
-	case *controlpb.Word_Ask:
-		c.council.asked(from, b.Ask)
-	case *controlpb.Word_Answer:
-		c.council.answered(from, b.Answer)
-	case *controlpb.Word_View:
-		c.heardView(from, b.View)
-	case *controlpb.Word_Pulse:
-		c.heardPulse(from, b.Pulse.GetVersion())
-	}
+	c.herald.Hear(from, w)
 }
 
-// heardView of who leads group 0, or has led it.
-func (c *cluster) heardView(from string, p *controlpb.View) {
-	v, err := control.ViewOf(p)
+// say something to another node, once and in order while both live.
+func (c *cluster) say(to string, w *controlpb.Word) error {
+	body, err := word(w)
 	if err != nil {
-		c.log.Warn("another node has a view that cannot be read", "node", from, "err", err)
-		return
+		return err
 	}
-	if was := c.view(); was == nil || v.Version >= was.Version {
-		c.confirm()
-	}
-	c.take(v)
+	return c.office.send(to, body)
 }
 
-func (c *cluster) heardPulse(from string, version uint64) {
-	v := c.view()
-	if v != nil && v.Version >= version {
-		c.confirm()
-		return
+// sayLoosely what may be lost.
+func (c *cluster) sayLoosely(to string, w *controlpb.Word) {
+	if body, err := word(w); err == nil {
+		c.office.loose(to, body)
 	}
-	if c.dir.Number() == 0 {
-		return // it comes with being admitted
+}
+
+// word as a body for the office.
+func word(w *controlpb.Word) ([]byte, error) {
+	b, err := proto.MarshalOptions{}.MarshalAppend(frame(kindControl, proto.Size(w)), w)
+	if err != nil {
+		return nil, fmt.Errorf("node: encode a word: %w", err)
 	}
-	c.council.askNode(from, &controlpb.Ask{Body: &controlpb.Ask_View{View: &controlpb.Nothing{}}}, pulseEvery, func(a *controlpb.Answer, err error) {
-		if verdict(a, err) != nil {
-			return // the next pulse comes soon
+	return b, nil
+}
+
+// answer what a node asks, this one among them. Done is called once, perhaps
+// before answer returns, perhaps never where the loop ends.
+func (c *cluster) answer(from string, ask *controlpb.Ask, done func(*controlpb.Answer)) {
+	switch ask.GetBody().(type) {
+	case *controlpb.Ask_Report:
+		done(&controlpb.Answer{Outcome: controlpb.Outcome_DONE, Report: c.reports()})
+	case *controlpb.Ask_View:
+		council.Show(c.view(), done)
+	default:
+		leader := c.lead()
+		if leader == c.node {
+			leader = "" // it is about to lead, or has just led
 		}
-		if v, err := control.ViewOf(a.GetView()); err == nil {
-			c.take(v)
-		}
-	})
+		council.Decide(c.machine, leader, from, ask, done)
+	}
 }

@@ -1,4 +1,4 @@
-package node
+package council
 
 import (
 	"time"
@@ -7,35 +7,23 @@ import (
 	controlpb "github.com/rookery-im/rookery/proto/rookery/control/v1"
 )
 
-// answer what a node asks, this one among them. Done is called once, perhaps
-// before answer returns, perhaps never where the loop ends.
-func (c *cluster) answer(from string, ask *controlpb.Ask, done func(*controlpb.Answer)) {
-	switch ask.GetBody().(type) {
-	case *controlpb.Ask_Report:
-		done(&controlpb.Answer{Outcome: controlpb.Outcome_DONE, Report: c.reports()})
-		return
-	case *controlpb.Ask_View:
-		c.answerView(done)
-		return
-	}
-	if !c.leads() {
-		leader := c.lead()
-		if leader == c.node {
-			leader = "" // it is about to lead, or has just led
-		}
+// Decide what a node asks of group 0, this one among them: by the machine, where
+// this node leads it, and otherwise by saying who does as far as it knows. Done is
+// called once, perhaps before Decide returns, perhaps never where the loop ends.
+func Decide(m *control.Control, leader, from string, ask *controlpb.Ask, done func(*controlpb.Answer)) {
+	if m == nil || !m.Leads() {
 		done(&controlpb.Answer{Outcome: controlpb.Outcome_ELSEWHERE, Leader: leader})
 		return
 	}
-	simple := func(err error) { done(outcome(err)) }
-	if _, known := c.view().Node(from); !known && ask.GetAdmit() == nil {
+	simple := func(err error) { done(Outcome(err)) }
+	if _, known := m.View().Node(from); !known && ask.GetAdmit() == nil {
 		// One that was removed is told so when it says who it is.
 		simple(control.ErrNoMember)
 		return
 	}
-	m := c.machine
 	switch b := ask.GetBody().(type) {
 	case *controlpb.Ask_Admit:
-		c.answerAdmit(from, b.Admit, done)
+		admit(m, from, b.Admit, done)
 	case *controlpb.Ask_Ready:
 		m.MarkReady(from, simple)
 	case *controlpb.Ask_Leave:
@@ -44,7 +32,7 @@ func (c *cluster) answer(from string, ask *controlpb.Ask, done func(*controlpb.A
 		m.Remove(number(b.Remove), simple)
 	case *controlpb.Ask_Invite:
 		m.CreateInvite(time.Duration(b.Invite.GetLife())*time.Millisecond, func(code string, expires time.Time, err error) { //nolint:gosec // bounded there
-			a := outcome(err)
+			a := Outcome(err)
 			a.Invite, a.Expires = code, uint64(expires.UnixMilli()) //nolint:gosec // after 1970
 			done(a)
 		})
@@ -59,6 +47,15 @@ func (c *cluster) answer(from string, ask *controlpb.Ask, done func(*controlpb.A
 	}
 }
 
+// Show the view that a node has; nil where it has none.
+func Show(v *control.View, done func(*controlpb.Answer)) {
+	if v == nil {
+		done(&controlpb.Answer{Outcome: controlpb.Outcome_UNAVAILABLE})
+		return
+	}
+	done(&controlpb.Answer{Outcome: controlpb.Outcome_DONE, View: v.Proto()})
+}
+
 // number of a member; 0, which nobody has, for what cannot be one.
 func number(n uint32) uint16 {
 	if n > 1<<16-1 {
@@ -67,25 +64,16 @@ func number(n uint32) uint16 {
 	return uint16(n) //nolint:gosec // just looked at
 }
 
-func (c *cluster) answerView(done func(*controlpb.Answer)) {
-	v := c.view()
-	if v == nil {
-		done(&controlpb.Answer{Outcome: controlpb.Outcome_UNAVAILABLE})
+func admit(m *control.Control, from string, p *controlpb.Member, done func(*controlpb.Answer)) {
+	candidate := control.Candidate(p)
+	if candidate.Node != from {
+		done(&controlpb.Answer{Outcome: controlpb.Outcome_REFUSED, Reason: "node " + from + " says that it is " + candidate.Node})
 		return
 	}
-	done(&controlpb.Answer{Outcome: controlpb.Outcome_DONE, View: v.Proto()})
-}
-
-func (c *cluster) answerAdmit(from string, p *controlpb.Member, done func(*controlpb.Answer)) {
-	m := control.Candidate(p)
-	if m.Node != from {
-		done(&controlpb.Answer{Outcome: controlpb.Outcome_REFUSED, Reason: "node " + from + " says that it is " + m.Node})
-		return
-	}
-	c.machine.Admit(m, func(_ control.Member, err error) {
-		a := outcome(err)
+	m.Admit(candidate, func(_ control.Member, err error) {
+		a := Outcome(err)
 		if err == nil {
-			a.View = c.machine.View().Proto()
+			a.View = m.View().Proto()
 		}
 		done(a)
 	})

@@ -1,4 +1,4 @@
-package node
+package council
 
 import (
 	"errors"
@@ -7,8 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	"github.com/rookery-im/rookery/cluster/control"
 	"github.com/rookery-im/rookery/internal/limits"
 	controlpb "github.com/rookery-im/rookery/proto/rookery/control/v1"
@@ -16,7 +14,7 @@ import (
 
 // chamber is a council at node a, and a record of whom it asks.
 type chamber struct {
-	*council
+	*Council
 	t     *testing.T
 	leads bool
 	hint  string // who leads, as a's own replica of group 0 knows
@@ -28,26 +26,22 @@ type chamber struct {
 
 func newChamber(t *testing.T) *chamber {
 	c := &chamber{t: t, at: time.UnixMilli(1_700_000_000_000), deaf: map[string]bool{}}
-	c.council = &council{
-		self: "a", now: c.at, open: map[uint64]*question{},
-		leads: func() bool { return c.leads }, leader: func() string { return c.hint }, others: func() []string { return []string{"b", "c"} },
-		send: func(to string, body []byte) error {
+	c.Council = New(Config{
+		Self: "a", Now: c.at,
+		Leads: func() bool { return c.leads }, Leader: func() string { return c.hint }, Others: func() []string { return []string{"b", "c"} },
+		Send: func(to string, w *controlpb.Word) error {
 			c.asked = append(c.asked, to)
 			if c.deaf[to] {
 				return errors.New("no link")
 			}
-			w := &controlpb.Word{}
-			if err := proto.Unmarshal(body[1:], w); err != nil {
-				t.Fatal(err)
-			}
 			c.last = w.GetAsk()
 			return nil
 		},
-		answer: func(from string, _ *controlpb.Ask, done func(*controlpb.Answer)) {
+		Answer: func(from string, _ *controlpb.Ask, done func(*controlpb.Answer)) {
 			c.asked = append(c.asked, from)
 			done(&controlpb.Answer{Outcome: controlpb.Outcome_DONE})
 		},
-	}
+	})
 	return c
 }
 
@@ -55,22 +49,22 @@ func newChamber(t *testing.T) *chamber {
 func (c *chamber) wait(d time.Duration) {
 	for range d / askPause {
 		c.at = c.at.Add(askPause)
-		c.tick(c.at)
+		c.Tick(c.at)
 	}
 }
 
 func (c *chamber) says(from string, o controlpb.Outcome, leader string) {
-	c.answered(from, &controlpb.Answer{Number: c.last.GetNumber(), Outcome: o, Leader: leader, Code: "removed", Reason: "because"})
+	c.Answered(from, &controlpb.Answer{Number: c.last.GetNumber(), Outcome: o, Leader: leader, Code: "removed", Reason: "because"})
 }
 
 // put a question, and see what becomes of it.
 func (c *chamber) put() *error {
 	got := errUnansweredYet
-	c.council.ask(&controlpb.Ask{Body: &controlpb.Ask_Rotate{Rotate: &controlpb.Nothing{}}}, 5*time.Second, func(a *controlpb.Answer, err error) {
+	c.Ask(&controlpb.Ask{Body: &controlpb.Ask_Rotate{Rotate: &controlpb.Nothing{}}}, 5*time.Second, func(a *controlpb.Answer, err error) {
 		if !errors.Is(got, errUnansweredYet) {
 			c.t.Error("answered twice")
 		}
-		got = verdict(a, err)
+		got = Verdict(a, err)
 	})
 	return &got
 }
@@ -178,15 +172,15 @@ func TestQuestionsAreBounded(t *testing.T) {
 // What was refused at one node is refused for the same reason at another.
 func TestRefusalsTravel(t *testing.T) {
 	for _, r := range refusals {
-		err := verdict(outcome(fmt.Errorf("wrapped: %w", r.err)), nil)
+		err := Verdict(Outcome(fmt.Errorf("wrapped: %w", r.err)), nil)
 		if !errors.Is(err, r.err) || err.Error() != "wrapped: "+r.err.Error() {
 			t.Errorf("%v became %v", r.err, err)
 		}
 	}
-	if err := verdict(outcome(errors.New("new")), nil); err == nil || err.Error() != "new" {
+	if err := Verdict(Outcome(errors.New("new")), nil); err == nil || err.Error() != "new" {
 		t.Errorf("became %v", err)
 	}
-	if err := verdict(outcome(nil), nil); err != nil {
+	if err := Verdict(Outcome(nil), nil); err != nil {
 		t.Error(err)
 	}
 }

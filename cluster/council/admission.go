@@ -1,4 +1,4 @@
-package node
+package council
 
 import (
 	"errors"
@@ -40,8 +40,8 @@ func (s stage) String() string {
 	return [...]string{"silent", "asking", "admitted", "joined", "refused"}[s]
 }
 
-// admission takes a node into its cluster. It belongs to the loop.
-type admission struct {
+// Admission takes a node into its cluster. It belongs to the loop.
+type Admission struct {
 	// Immutable.
 	ask    func(ask *controlpb.Ask, life time.Duration, done func(*controlpb.Answer, error))
 	take   func(v *control.View) error // the view that came with being admitted
@@ -57,20 +57,26 @@ type admission struct {
 	why   string    // it waits
 }
 
-// begin to ask, as the member that this node is.
-func (a *admission) begin(self control.Member) {
+// NewAdmission asks by a council. Take is given the view that came with being
+// admitted, refuse why the node is not taken, for good.
+func NewAdmission(c *Council, take func(*control.View) error, refuse func(error), log *slog.Logger) *Admission {
+	return &Admission{ask: c.Ask, take: take, refuse: refuse, log: log}
+}
+
+// Begin to ask, as the member that this node is.
+func (a *Admission) Begin(self control.Member) {
 	a.self = self
 	a.stage = asking
 }
 
-// again: the cluster took this node for lost, and it is not.
-func (a *admission) again() {
+// Again: the cluster took this node for lost, and it is not.
+func (a *Admission) Again() {
 	if a.stage == joined {
 		a.stage = admitted
 	}
 }
 
-func (a *admission) tick(now time.Time) {
+func (a *Admission) Tick(now time.Time) {
 	a.now = now
 	if a.busy || now.Before(a.next) {
 		return
@@ -87,7 +93,7 @@ func (a *admission) tick(now time.Time) {
 }
 
 // heard what became of being admitted.
-func (a *admission) heard(answer *controlpb.Answer, err error) {
+func (a *Admission) heard(answer *controlpb.Answer, err error) {
 	if a.settle(answer, err) {
 		return
 	}
@@ -108,7 +114,7 @@ func (a *admission) heard(answer *controlpb.Answer, err error) {
 }
 
 // counted in as ready.
-func (a *admission) counted(answer *controlpb.Answer, err error) {
+func (a *Admission) counted(answer *controlpb.Answer, err error) {
 	if a.settle(answer, err) {
 		return
 	}
@@ -117,26 +123,26 @@ func (a *admission) counted(answer *controlpb.Answer, err error) {
 }
 
 // settle says whether an answer leads no further.
-func (a *admission) settle(answer *controlpb.Answer, err error) bool {
+func (a *Admission) settle(answer *controlpb.Answer, err error) bool {
 	a.busy = false
-	switch err := verdict(answer, err); {
+	switch err := Verdict(answer, err); {
 	case err == nil:
 		return false
 	case errors.Is(err, control.ErrUnavailable), errors.Is(err, control.ErrUnknown):
-		a.wait("no node answers that leads group 0, or knows who does")
+		a.Wait("no node answers that leads group 0, or knows who does")
 	default:
 		a.becomeRefused(err)
 	}
 	return true
 }
 
-func (a *admission) becomeRefused(err error) {
+func (a *Admission) becomeRefused(err error) {
 	a.stage = refused
-	a.refuse(fmt.Errorf("node: the cluster does not take this node: %w", err))
+	a.refuse(fmt.Errorf("the cluster does not take this node: %w", err))
 }
 
-// wait for better times, and say so now and then.
-func (a *admission) wait(why string) {
+// Wait for better times, and say so now and then.
+func (a *Admission) Wait(why string) {
 	a.next = a.now.Add(admitPause)
 	if why == a.why && a.now.Sub(a.said) < admitRemind {
 		return

@@ -1,12 +1,9 @@
-package node
+package council
 
 import (
 	"errors"
-	"fmt"
 	"slices"
 	"time"
-
-	"google.golang.org/protobuf/proto"
 
 	"github.com/rookery-im/rookery/cluster/control"
 	"github.com/rookery-im/rookery/internal/limits"
@@ -19,25 +16,43 @@ const (
 	askPause    = 100 * time.Millisecond // before a question is asked again
 )
 
-// council is where questions to group 0 are asked, and answered by the node that
+// Config of a Council. All of it is required.
+type Config struct {
+	// Self is this node, Now the time at which it begins.
+	Self string
+	Now  time.Time
+	// Send gives a word to another node, once and in order while both live. An
+	// error says that it never arrives.
+	Send func(to string, w *controlpb.Word) error
+	// Answer what a node asks, this one among them. Done is called once, perhaps
+	// before Answer returns, perhaps never where the loop ends.
+	Answer func(from string, ask *controlpb.Ask, done func(*controlpb.Answer))
+	// Leads says whether this node leads group 0, Leader who does as far as it
+	// knows; Others are those that may know, in the order in which to ask them.
+	Leads  func() bool
+	Leader func() string
+	Others func() []string
+}
+
+// Council is where questions to group 0 are asked, and answered by the node that
 // leads it. A question goes on until it is answered or its time is over: whoever
 // is asked and does not lead says who does. All questions can be asked again, so
 // one that is not answered is. It belongs to the loop.
-type council struct {
-	// Immutable.
-	self   string // node
-	send   func(to string, body []byte) error
-	answer func(from string, ask *controlpb.Ask, done func(*controlpb.Answer))
-	// leads says whether this node leads group 0, leader who does as far as it
-	// knows; others are those that may know, in the order in which to ask them.
-	leads  func() bool
-	leader func() string
-	others func() []string
+type Council struct {
+	config Config // immutable
 
 	now    time.Time
 	number uint64
 	open   map[uint64]*question
 }
+
+// New council, which has asked nothing yet.
+func New(config Config) *Council {
+	return &Council{config: config, now: config.Now, open: map[uint64]*question{}}
+}
+
+// Now is the time of the last Tick.
+func (c *Council) Now() time.Time { return c.now }
 
 // question that is not answered yet.
 type question struct {
@@ -52,19 +67,19 @@ type question struct {
 	doubts bool      // somebody was asked, and did not say what came of it
 }
 
-// ask group 0's leader. Done is called once, perhaps before ask returns. An
+// Ask group 0's leader. Done is called once, perhaps before Ask returns. An
 // error, control.ErrUnavailable or control.ErrUnknown, says that there was no
 // answer.
-func (c *council) ask(ask *controlpb.Ask, life time.Duration, done func(*controlpb.Answer, error)) {
+func (c *Council) Ask(ask *controlpb.Ask, life time.Duration, done func(*controlpb.Answer, error)) {
 	c.put(&question{ask: ask, done: done}, life)
 }
 
-// askNode asks one node about itself.
-func (c *council) askNode(node string, ask *controlpb.Ask, life time.Duration, done func(*controlpb.Answer, error)) {
+// AskNode asks one node about itself.
+func (c *Council) AskNode(node string, ask *controlpb.Ask, life time.Duration, done func(*controlpb.Answer, error)) {
 	c.put(&question{ask: ask, done: done, only: node}, life)
 }
 
-func (c *council) put(q *question, life time.Duration) {
+func (c *Council) put(q *question, life time.Duration) {
 	if len(c.open) >= limits.Questions {
 		q.done(nil, control.ErrUnavailable)
 		return
@@ -77,27 +92,23 @@ func (c *council) put(q *question, life time.Duration) {
 }
 
 // attempt asks the one who should know.
-func (c *council) attempt(q *question) {
+func (c *Council) attempt(q *question) {
 	q.asked = c.whom(q)
 	q.hint = ""
 	switch q.asked {
 	case "":
 		q.next = c.now.Add(askPause)
 		return
-	case c.self:
+	case c.config.Self:
 		q.next = c.now.Add(q.until.Sub(c.now)) // its own answer comes for certain
 		number := q.ask.GetNumber()
-		c.answer(c.self, q.ask, func(a *controlpb.Answer) {
+		c.config.Answer(c.config.Self, q.ask, func(a *controlpb.Answer) {
 			a.Number = number
-			c.answered(c.self, a)
+			c.Answered(c.config.Self, a)
 		})
 		return
 	}
-	body, err := word(&controlpb.Word{Body: &controlpb.Word_Ask{Ask: q.ask}})
-	if err == nil {
-		err = c.send(q.asked, body)
-	}
-	if err != nil {
+	if err := c.config.Send(q.asked, &controlpb.Word{Body: &controlpb.Word_Ask{Ask: q.ask}}); err != nil {
 		q.asked = ""
 		q.next = c.now.Add(askPause)
 		return
@@ -106,21 +117,21 @@ func (c *council) attempt(q *question) {
 }
 
 // whom to ask.
-func (c *council) whom(q *question) string {
+func (c *Council) whom(q *question) string {
 	if q.only != "" {
 		return q.only
 	}
-	if c.leads() {
-		return c.self
+	if c.config.Leads() {
+		return c.config.Self
 	}
-	if q.hint != "" && q.hint != c.self {
+	if q.hint != "" && q.hint != c.config.Self {
 		return q.hint
 	}
-	if leader := c.leader(); leader != "" && leader != c.self && q.turn == 0 {
+	if leader := c.config.Leader(); leader != "" && leader != c.config.Self && q.turn == 0 {
 		q.turn++
 		return leader
 	}
-	others := c.others()
+	others := c.config.Others()
 	if len(others) == 0 {
 		return ""
 	}
@@ -128,29 +139,16 @@ func (c *council) whom(q *question) string {
 	return others[(q.turn-1)%len(others)]
 }
 
-// word as a body for the office.
-func word(w *controlpb.Word) ([]byte, error) {
-	b, err := proto.MarshalOptions{}.MarshalAppend(frame(kindControl, proto.Size(w)), w)
-	if err != nil {
-		return nil, fmt.Errorf("node: encode a word: %w", err)
-	}
-	return b, nil
-}
-
-// asked answers what another node asks.
-func (c *council) asked(from string, ask *controlpb.Ask) {
-	c.answer(from, ask, func(a *controlpb.Answer) {
+// Asked answers what another node asks.
+func (c *Council) Asked(from string, ask *controlpb.Ask) {
+	c.config.Answer(from, ask, func(a *controlpb.Answer) {
 		a.Number = ask.GetNumber()
-		body, err := word(&controlpb.Word{Body: &controlpb.Word_Answer{Answer: a}})
-		if err != nil {
-			return
-		}
-		_ = c.send(from, body) // it asks again
+		_ = c.config.Send(from, &controlpb.Word{Body: &controlpb.Word_Answer{Answer: a}}) // it asks again
 	})
 }
 
-// answered takes an answer; a late one is as good as any.
-func (c *council) answered(from string, a *controlpb.Answer) {
+// Answered takes an answer; a late one is as good as any.
+func (c *Council) Answered(from string, a *controlpb.Answer) {
 	q := c.open[a.GetNumber()]
 	if q == nil || q.only != "" && q.only != from {
 		return
@@ -174,8 +172,8 @@ func (c *council) answered(from string, a *controlpb.Answer) {
 	q.next = c.now.Add(askPause)
 }
 
-// tick asks again what was not answered, and gives up what is too old.
-func (c *council) tick(now time.Time) {
+// Tick asks again what was not answered, and gives up what is too old.
+func (c *Council) Tick(now time.Time) {
 	c.now = now
 	numbers := make([]uint64, 0, len(c.open))
 	for number := range c.open {
@@ -210,8 +208,8 @@ var refusals = []struct {
 	{"no_member", control.ErrNoMember}, {"last_data", control.ErrLastData}, {"member", control.ErrMember},
 }
 
-// outcome of an operation as an answer.
-func outcome(err error) *controlpb.Answer {
+// Outcome of an operation as an answer.
+func Outcome(err error) *controlpb.Answer {
 	switch {
 	case err == nil:
 		return &controlpb.Answer{Outcome: controlpb.Outcome_DONE}
@@ -229,21 +227,21 @@ func outcome(err error) *controlpb.Answer {
 	return a
 }
 
-// refusal is what somebody else was refused for.
-type refusal struct {
+// Refusal is what somebody else was refused for.
+type Refusal struct {
 	reason string
 	err    error
 }
 
-func (r *refusal) Error() string { return r.reason }
-func (r *refusal) Unwrap() error { return r.err }
+func (r *Refusal) Error() string { return r.reason }
+func (r *Refusal) Unwrap() error { return r.err }
 
-// verdict is the error of an answer, if it is one.
-func verdict(a *controlpb.Answer, err error) error {
+// Verdict is the error of an answer, if it is one.
+func Verdict(a *controlpb.Answer, err error) error {
 	if err != nil || a.GetOutcome() == controlpb.Outcome_DONE {
 		return err
 	}
-	r := &refusal{reason: a.GetReason()}
+	r := &Refusal{reason: a.GetReason()}
 	for _, known := range refusals {
 		if known.code == a.GetCode() {
 			r.err = known.err
