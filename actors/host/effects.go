@@ -317,15 +317,16 @@ func (n *notices) refuse(asks []ask, f *nodepb.Fault) {
 
 // unknown: it may or may not have happened.
 func (n *notices) unknown(asks []ask) {
-	f := fault.New(fault.Unavailable, fault.ReasonOutcomeUnknown, "the outcome is not known; send it again with the same id")
 	for _, a := range asks {
 		switch a.kind {
 		case askTagged:
 			if n.once(a.conn, "") {
 				n.list = append(n.list, func(g Gateway) { g.Unknown(a.conn) })
 			}
-		default: // an attachment dies with the term in any case
-			n.refuse([]ask{a}, f)
+		case askAttach: // it dies with the term in any case
+			n.refuse([]ask{a}, moved())
+		case askRequest:
+			n.refuse([]ask{a}, fault.New(fault.Unavailable, fault.ReasonOutcomeUnknown, "the outcome is not known; send it again with the same id"))
 		}
 	}
 }

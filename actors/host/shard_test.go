@@ -212,6 +212,21 @@ func TestFollowKeepsNothing(t *testing.T) {
 	w.expect("-- shard 1: committed append bob/2\n7 < sent 4 order 2")
 }
 
+// Leadership is lost with a send and an attachment in flight: that one is over with
+// the term in any case, so its outcome is known, and a hello has no id to send again.
+func TestFollowWithAnAttachmentInFlight(t *testing.T) {
+	w := newWorld(t)
+	w.lead(1)
+	w.tell("carol", sendTo(8, 1, "first"))
+	w.tell("bob", sendTo(7, 1, "with it"))
+	w.tell("bob", attachTo("bob", 20))
+	w.shards[1].commit()
+	w.shards[1].Flush()
+	w.trace.Reset()
+	w.shards[1].lose()
+	w.expect("-- shard 1: leads no longer\n7 unknown\n20 < not attached: unavailable\nall left shard 1")
+}
+
 // A batch that was made in another term than its entry's is not applied.
 func TestApplyRefusesAnotherTerm(t *testing.T) {
 	w := newWorld(t)

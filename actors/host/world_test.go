@@ -299,7 +299,7 @@ func told(msg proto.Message) string {
 		return fmt.Sprintf("page after %d up to %d: %v", m.GetAfter(), m.GetUpTo(), seqs)
 	case *nodepb.Attached:
 		if f := m.GetError(); f != nil {
-			return fmt.Sprintf("not attached: %s", f.GetCode())
+			return strings.TrimSpace(fmt.Sprintf("not attached: %s %s", f.GetCode(), f.GetReason()))
 		}
 		return fmt.Sprintf("attached, session %d.%d, last %d", m.GetSession()>>32, uint32(m.GetSession()), m.GetLastSeq())
 	case *nodepb.Presence:
