@@ -20,6 +20,7 @@ const (
 	incarnationField = 1
 	wordsField       = 2
 	lifeField        = 2
+	spellField       = 3
 	deliveriesField  = 3
 	lettersField     = 1
 )

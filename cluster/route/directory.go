@@ -21,9 +21,6 @@ const (
 	// have parted, or it does not run: it may have heard of this node for longer than it
 	// was heard, but not by more than it takes links to break.
 	Expelling = Parting + 5*time.Second
-	// Lateness: for so long after a silence of Parting, what a node says may have been
-	// said before it, and have waited in a link.
-	Lateness = time.Minute
 )
 
 // Directory knows which node leads which shard. It belongs to one goroutine,
@@ -54,8 +51,10 @@ type leadership struct {
 type node struct {
 	incarnation, beat uint64
 	spoke             time.Time // anything at all
-	broke             time.Time // a silence of Parting
+	broke             time.Time // the end of its last silence of Doubt
 	heard             time.Time // its last beacon
+	spell             uint32    // the latest that it spoke of
+	over              uint32    // spells up to this one ended with such a silence
 	load              Load
 }
 
@@ -175,8 +174,8 @@ func (d *Directory) Live(of uint16, incarnation uint64, now time.Time) News {
 	case of == 0 || incarnation < n.incarnation:
 		return Stale
 	case incarnation == n.incarnation:
-		if now.Sub(n.spoke) >= Parting {
-			n.broke = now
+		if now.Sub(n.spoke) >= Doubt {
+			n.broke, n.over = now, n.spell
 		}
 		n.spoke = now
 		return Alive
@@ -294,10 +293,35 @@ func (d *Directory) Mute(since time.Time) (mute []uint16) {
 	return mute
 }
 
-// Late says whether what a node says may have been said before a long silence of its.
-func (d *Directory) Late(of uint16, now time.Time) bool {
+// Awoke: the one that is told did not run for a while, so that it heard nobody says
+// nothing of them.
+func (d *Directory) Awoke(now time.Time) {
+	for _, n := range d.nodes {
+		n.spoke = now
+	}
+}
+
+// Spell takes in which spell a node speaks of.
+func (d *Directory) Spell(of uint16, spell uint32) {
+	if n := d.nodes[of]; n != nil {
+		n.spell = max(n.spell, spell)
+	}
+}
+
+// Over is the last spell of a node that is over: it was silent for Doubt since,
+// and what it said in that spell may be as old; 0 where it never was.
+func (d *Directory) Over(of uint16) uint32 {
+	if n := d.nodes[of]; n != nil {
+		return n.over
+	}
+	return 0
+}
+
+// Back says whether a node was silent for Doubt, and has been heard again for
+// less than Parting: it may not have heard yet what happened meanwhile.
+func (d *Directory) Back(of uint16, now time.Time) bool {
 	n := d.nodes[of]
-	return n != nil && !n.broke.IsZero() && now.Sub(n.broke) < Lateness
+	return n != nil && !n.broke.IsZero() && now.Sub(n.broke) < Parting
 }
 
 // Astray says whether a node has said so of itself.

@@ -20,10 +20,15 @@
 //
 // A node that said nothing for 15 s has no sessions here any more: what they had
 // with actors is forgotten, and if it is heard again after all, they attach anew.
-// What it said before, and a link held up, may come then: for a minute its sends are
-// copied to the sender's actor, which may have linked a device meanwhile.
 // A node that did not run for 10 s ends its sessions, before it believes what was
 // said to it meanwhile.
+//
+// # Before and after a break
+//
+// A node counts its spells: times in which it ran, and was heard. Who did not hear
+// it for 1.5 s takes no send any more that was said in a spell of before, and for
+// 10 s none of a session that has not attached to its user's actor since: a device
+// that was unlinked meanwhile would send on (spell.go).
 //
 // A stale entry is corrected by the answer to what was sent because of it: who
 // does not lead says so, and whom it knows to lead.

@@ -118,6 +118,7 @@ type Exchange struct {
 	expelled  map[uint16]bool   // nodes that were silent for Expelling, and still are
 	ticked    time.Time         // when this node was last seen to run
 	listening time.Time         // since when it has, without a break of Doubt
+	spell     uint32            // see spell.go
 	left      map[uint32]bool   // shards whose sessions are to hear Moved
 	unsure    []doubt
 	beat      uint64
@@ -157,7 +158,7 @@ func New(cfg Config) *Exchange {
 	return &Exchange{
 		cfg: cfg, self: cfg.Stamp.Node(), directory: NewDirectory(cfg.Shards, now),
 		out: map[uint16]*outgoing{}, former: map[uint16]uint64{}, expelled: map[uint16]bool{}, left: map[uint32]bool{},
-		ticked: now, listening: now,
+		ticked: now, listening: now, spell: 1,
 	}
 }
 
@@ -355,6 +356,7 @@ func (x *Exchange) begin(o *outgoing, k Kind) []byte {
 	switch k {
 	case Words:
 		b = appendNumber(b, incarnationField, x.cfg.Incarnation)
+		b = appendNumber(b, spellField, uint64(x.spell))
 	case Deliveries:
 		b = appendNumber(b, incarnationField, x.cfg.Incarnation)
 		b = appendNumber(b, lifeField, x.directory.Incarnation(o.number))

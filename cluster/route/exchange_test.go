@@ -198,57 +198,10 @@ func TestSendsOfAnEarlierTerm(t *testing.T) {
 		x.cfg.ShardOf = func(user string) uint32 { return map[string]uint32{"bob": 1, "alice@x.": 4}[user] }
 		x.directory.Confirm(4, 3, term, s.now)
 		in := proto.CloneOf(send)
-		x.take(2, "bob", in, in.GetOrigin().GetConn())
+		x.take(2, 1, "bob", in, in.GetOrigin().GetConn())
 		if len(s.told) != 1 || in.GetCopy() != want {
 			t.Errorf("term %d is known, 4 was stamped: told %v, want copy %v", term, s.told, want)
 		}
-	}
-}
-
-// A send that waited in a link while its node was silent is copied to the sender's
-// actor, which may have linked a device since.
-func TestSendsThatWereHeldUp(t *testing.T) {
-	for name, c := range map[string]struct {
-		silent, after time.Duration
-		life          uint64
-		copied        bool
-	}{
-		"a moment":            {Parting - time.Second, 0, 7, false},
-		"as long as sessions": {Parting, 0, 7, true},
-		"long, and still":     {Expelling, Lateness - time.Second, 7, true},
-		"long ago":            {Expelling, Lateness, 7, false},
-		"another life":        {Expelling, 0, 8, false},
-	} {
-		t.Run(name, func(t *testing.T) {
-			s, x := newStand()
-			x.cfg.ShardOf = func(user string) uint32 { return map[string]uint32{"bob": 1, "alice": 4}[user] }
-			hear := func(life uint64) *nodepb.Send {
-				s.told = nil
-				body := appendNumber(nil, incarnationField, life)
-				body, err := appendMessage(body, wordsField, &wirepb.Word{User: "bob", Body: &wirepb.Word_Send{
-					Send: &nodepb.Send{Origin: &nodepb.Origin{Conn: NewStamp(2, life).Connection(9), User: "alice"}, Tag: 1},
-				}})
-				if err != nil {
-					t.Fatal(err)
-				}
-				x.Hear(Words, "2", body)
-				return s.told[0].(*nodepb.Send)
-			}
-			if hear(7).GetCopy() {
-				t.Error("the first is copied")
-			}
-			s.now = s.now.Add(c.silent)
-			if c.after > 0 {
-				hear(c.life)
-				for range c.after / time.Second { // it goes on
-					s.now = s.now.Add(time.Second)
-					x.directory.Live(2, c.life, s.now)
-				}
-			}
-			if got := hear(c.life).GetCopy(); got != c.copied {
-				t.Errorf("copied %v", got)
-			}
-		})
 	}
 }
 

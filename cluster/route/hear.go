@@ -94,6 +94,8 @@ func (x *Exchange) awake(now time.Time) {
 		return
 	}
 	x.listening = now
+	x.directory.Awoke(now)
+	x.pastSpell(x.spell)
 	if gap >= Parting && len(x.cfg.Members.Others()) > 0 {
 		x.cfg.Log.Warn("this node did not run for long; its sessions end", "for", gap)
 		x.cfg.Sessions.Parted(func(string) bool { return true })
@@ -148,6 +150,7 @@ func (x *Exchange) hearWords(from uint16, body []byte) error {
 	if !x.lives(from, m.GetIncarnation()) {
 		return nil
 	}
+	x.directory.Spell(from, m.GetSpell())
 	for _, w := range m.GetWords() {
 		in, conn := input(w)
 		switch {
@@ -156,32 +159,42 @@ func (x *Exchange) hearWords(from uint16, body []byte) error {
 		case Node(conn) != from || !sameLife(conn, m.GetIncarnation()):
 			x.cfg.Metrics.drop(dropForeign)
 		default:
-			x.take(from, w.GetUser(), in, conn)
+			x.take(from, m.GetSpell(), w.GetUser(), in, conn)
 		}
 	}
 	return nil
 }
 
 // take a word of another node, or say that it was not taken.
-func (x *Exchange) take(from uint16, user string, in any, conn Conn) {
-	if m, ok := in.(*nodepb.Send); ok && (m.GetTerm() < x.termOf(m) || x.directory.Late(from, x.cfg.Now())) {
-		// The session has not attached in the term that is known here; or its user's
-		// actor may take it for ended with its node, and have linked a device.
-		m.Copy = true
-	}
+func (x *Exchange) take(from uint16, spell uint32, user string, in any, conn Conn) {
 	shard := x.cfg.ShardOf(user)
+	if over, fenced := x.fenced(from, spell, in); fenced {
+		x.cfg.Metrics.drop(dropFenced)
+		x.notTake(from, shard, in, conn, &wirepb.NotTaken{User: user, Busy: true, Spell: over})
+		return
+	}
+	if m, ok := in.(*nodepb.Send); ok && m.GetTerm() < x.termOf(m) {
+		m.Copy = true // the session has not attached in the term that is known here
+	}
 	if _, leads := x.cfg.Owners.Leads(shard); leads && !x.mistakable(from) && x.cfg.Owners.Tell(shard, user, in) == nil {
 		return
 	}
+	_, leads := x.cfg.Owners.Leads(shard)
+	no := &wirepb.NotTaken{User: user, Busy: leads}
+	if to, known, ok := x.directory.Leader(shard, x.cfg.Now()); ok && !leads && to != x.self {
+		no.Leader, no.Term = uint32(to), known
+	}
+	x.notTake(from, shard, in, conn, no)
+}
+
+// notTake says that a word was not taken, if it is one that somebody waits for.
+func (x *Exchange) notTake(from uint16, shard uint32, in any, conn Conn, no *wirepb.NotTaken) {
 	kind, tag, told := kindOf(in)
 	if !told {
 		return
 	}
-	term, leads := x.cfg.Owners.Leads(shard)
-	no := &wirepb.NotTaken{Kind: kind, Tag: tag, User: user, Busy: leads}
-	if to, known, ok := x.directory.Leader(shard, x.cfg.Now()); ok && !leads && to != x.self {
-		no.Leader, no.Term = uint32(to), known
-	}
+	no.Kind, no.Tag = kind, tag
+	term, _ := x.cfg.Owners.Leads(shard)
 	x.delivery.Body = &wirepb.Delivery_NotTaken{NotTaken: no}
 	x.deliverTo(from, shard, conn, max(term, x.directory.Term(shard)))
 }
@@ -251,6 +264,7 @@ func (x *Exchange) torn(from uint16) {
 // notTaken corrects the directory, and refuses what was said.
 func (x *Exchange) notTaken(from uint16, d *wirepb.Delivery, no *wirepb.NotTaken) {
 	now := x.cfg.Now()
+	x.pastSpell(no.GetSpell())
 	if !no.GetBusy() {
 		x.directory.Resign(d.GetShard(), from, d.GetTerm())
 	}
@@ -291,6 +305,7 @@ func (x *Exchange) hearBeacon(from uint16, body []byte) error {
 	was := x.directory.Incarnation(from)
 	if news := x.directory.Hear(s, x.cfg.Now()); news != Stale {
 		x.heard(from, was, news)
+		x.directory.Spell(from, m.GetSpell())
 	}
 	return nil
 }
@@ -408,7 +423,7 @@ func (x *Exchange) announce() {
 		return
 	}
 	x.beat++
-	b := &wirepb.Beacon{Incarnation: x.cfg.Incarnation, Beat: x.beat}
+	b := &wirepb.Beacon{Incarnation: x.cfg.Incarnation, Beat: x.beat, Spell: x.spell}
 	if x.cfg.Load != nil {
 		l := x.cfg.Load()
 		x.directory.Feel(x.self, l, x.cfg.Now())

@@ -12,6 +12,7 @@ var errBeacon = errors.New("route: a beacon names shards without terms")
 // Why something is dropped.
 const (
 	dropKind     = "kind"     // of a kind that is not known
+	dropFenced   = "fenced"   // said before a break of its node
 	dropBroken   = "broken"   // it cannot be read
 	dropStranger = "stranger" // from a node that is no member
 	dropStale    = "stale"    // from a life that has ended, or for one

@@ -141,8 +141,10 @@ func (Letter_Kind) EnumDescriptor() ([]byte, []int) {
 type Words struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// incarnation of the node that says them.
-	Incarnation   uint64  `protobuf:"varint,1,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
-	Words         []*Word `protobuf:"bytes,2,rep,name=words,proto3" json:"words,omitempty"`
+	Incarnation uint64  `protobuf:"varint,1,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	Words       []*Word `protobuf:"bytes,2,rep,name=words,proto3" json:"words,omitempty"`
+	// spell of the node in which they were said, or the first of them; from 1.
+	Spell         uint32 `protobuf:"varint,3,opt,name=spell,proto3" json:"spell,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -189,6 +191,13 @@ func (x *Words) GetWords() []*Word {
 		return x.Words
 	}
 	return nil
+}
+
+func (x *Words) GetSpell() uint32 {
+	if x != nil {
+		return x.Spell
+	}
+	return 0
 }
 
 // Word is one input of one user's actor.
@@ -998,8 +1007,11 @@ type NotTaken struct {
 	// leader of the shard and its term, as far as the node knows; its number.
 	Leader uint32 `protobuf:"varint,4,opt,name=leader,proto3" json:"leader,omitempty"`
 	Term   uint64 `protobuf:"varint,5,opt,name=term,proto3" json:"term,omitempty"`
-	// busy: it leads, and has all the work that it may queue.
-	Busy          bool `protobuf:"varint,6,opt,name=busy,proto3" json:"busy,omitempty"`
+	// busy: it leads, and has all the work that it may queue, or takes no sends of
+	// the node for a while.
+	Busy bool `protobuf:"varint,6,opt,name=busy,proto3" json:"busy,omitempty"`
+	// spell of the node that is over: sends said in it, or earlier, are not taken.
+	Spell         uint32 `protobuf:"varint,7,opt,name=spell,proto3" json:"spell,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1074,6 +1086,13 @@ func (x *NotTaken) GetBusy() bool {
 		return x.Busy
 	}
 	return false
+}
+
+func (x *NotTaken) GetSpell() uint32 {
+	if x != nil {
+		return x.Spell
+	}
+	return 0
 }
 
 // Torn, for the gateway: deliveries to it were dropped. What its sessions have
@@ -1251,7 +1270,9 @@ type Beacon struct {
 	// lag of its loop: how long a round took lately, microseconds.
 	Lag uint32 `protobuf:"varint,6,opt,name=lag,proto3" json:"lag,omitempty"`
 	// astray: its wall clock is not trusted.
-	Astray        bool `protobuf:"varint,7,opt,name=astray,proto3" json:"astray,omitempty"`
+	Astray bool `protobuf:"varint,7,opt,name=astray,proto3" json:"astray,omitempty"`
+	// spell that the node is in.
+	Spell         uint32 `protobuf:"varint,8,opt,name=spell,proto3" json:"spell,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1335,14 +1356,22 @@ func (x *Beacon) GetAstray() bool {
 	return false
 }
 
+func (x *Beacon) GetSpell() uint32 {
+	if x != nil {
+		return x.Spell
+	}
+	return 0
+}
+
 var File_rookery_wire_v1_wire_proto protoreflect.FileDescriptor
 
 const file_rookery_wire_v1_wire_proto_rawDesc = "" +
 	"\n" +
-	"\x1arookery/wire/v1/wire.proto\x12\x0frookery.wire.v1\x1a\x1arookery/node/v1/node.proto\x1a\x1crookery/store/v1/store.proto\"V\n" +
+	"\x1arookery/wire/v1/wire.proto\x12\x0frookery.wire.v1\x1a\x1arookery/node/v1/node.proto\x1a\x1crookery/store/v1/store.proto\"l\n" +
 	"\x05Words\x12 \n" +
 	"\vincarnation\x18\x01 \x01(\x04R\vincarnation\x12+\n" +
-	"\x05words\x18\x02 \x03(\v2\x15.rookery.wire.v1.WordR\x05words\"\xa5\x05\n" +
+	"\x05words\x18\x02 \x03(\v2\x15.rookery.wire.v1.WordR\x05words\x12\x14\n" +
+	"\x05spell\x18\x03 \x01(\rR\x05spell\"\xa5\x05\n" +
 	"\x04Word\x12\x12\n" +
 	"\x04user\x18\x01 \x01(\tR\x04user\x12+\n" +
 	"\x04send\x18\x02 \x01(\v2\x15.rookery.node.v1.SendH\x00R\x04send\x12(\n" +
@@ -1393,14 +1422,15 @@ const file_rookery_wire_v1_wire_proto_rawDesc = "" +
 	"\x04Lost\x12\x12\n" +
 	"\x04user\x18\x01 \x01(\tR\x04user\"\t\n" +
 	"\aUnknown\"\x06\n" +
-	"\x04Left\"\xd6\x01\n" +
+	"\x04Left\"\xec\x01\n" +
 	"\bNotTaken\x122\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x1e.rookery.wire.v1.NotTaken.KindR\x04kind\x12\x10\n" +
 	"\x03tag\x18\x02 \x01(\x04R\x03tag\x12\x12\n" +
 	"\x04user\x18\x03 \x01(\tR\x04user\x12\x16\n" +
 	"\x06leader\x18\x04 \x01(\rR\x06leader\x12\x12\n" +
 	"\x04term\x18\x05 \x01(\x04R\x04term\x12\x12\n" +
-	"\x04busy\x18\x06 \x01(\bR\x04busy\"0\n" +
+	"\x04busy\x18\x06 \x01(\bR\x04busy\x12\x14\n" +
+	"\x05spell\x18\a \x01(\rR\x05spell\"0\n" +
 	"\x04Kind\x12\t\n" +
 	"\x05OTHER\x10\x00\x12\b\n" +
 	"\x04SEND\x10\x01\x12\n" +
@@ -1423,7 +1453,7 @@ const file_rookery_wire_v1_wire_proto_rawDesc = "" +
 	"\n" +
 	"\x06RESEND\x10\x03\x12\b\n" +
 	"\x04TELL\x10\x04\x12\b\n" +
-	"\x04TOLD\x10\x05\"\xb8\x01\n" +
+	"\x04TOLD\x10\x05\"\xce\x01\n" +
 	"\x06Beacon\x12 \n" +
 	"\vincarnation\x18\x01 \x01(\x04R\vincarnation\x12\x12\n" +
 	"\x04beat\x18\x02 \x01(\x04R\x04beat\x12\x16\n" +
@@ -1431,7 +1461,8 @@ const file_rookery_wire_v1_wire_proto_rawDesc = "" +
 	"\x05terms\x18\x04 \x03(\x04R\x05terms\x12 \n" +
 	"\vconnections\x18\x05 \x01(\rR\vconnections\x12\x10\n" +
 	"\x03lag\x18\x06 \x01(\rR\x03lag\x12\x16\n" +
-	"\x06astray\x18\a \x01(\bR\x06astrayB<Z:github.com/rookery-im/rookery/proto/rookery/wire/v1;wirepbb\x06proto3"
+	"\x06astray\x18\a \x01(\bR\x06astray\x12\x14\n" +
+	"\x05spell\x18\b \x01(\rR\x05spellB<Z:github.com/rookery-im/rookery/proto/rookery/wire/v1;wirepbb\x06proto3"
 
 var (
 	file_rookery_wire_v1_wire_proto_rawDescOnce sync.Once

@@ -51,6 +51,11 @@ func (m *Words) MarshalToSizedBufferVTStrict(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if m.Spell != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Spell))
+		i--
+		dAtA[i] = 0x18
+	}
 	if len(m.Words) > 0 {
 		for iNdEx := len(m.Words) - 1; iNdEx >= 0; iNdEx-- {
 			size, err := m.Words[iNdEx].MarshalToSizedBufferVTStrict(dAtA[:i])
@@ -1570,6 +1575,11 @@ func (m *NotTaken) MarshalToSizedBufferVTStrict(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if m.Spell != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Spell))
+		i--
+		dAtA[i] = 0x38
+	}
 	if m.Busy {
 		i--
 		if m.Busy {
@@ -1793,6 +1803,11 @@ func (m *Beacon) MarshalToSizedBufferVTStrict(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if m.Spell != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Spell))
+		i--
+		dAtA[i] = 0x40
+	}
 	if m.Astray {
 		i--
 		if m.Astray {
@@ -1880,6 +1895,9 @@ func (m *Words) SizeVT() (n int) {
 			l = e.SizeVT()
 			n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
 		}
+	}
+	if m.Spell != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.Spell))
 	}
 	n += len(m.unknownFields)
 	return n
@@ -2575,6 +2593,9 @@ func (m *NotTaken) SizeVT() (n int) {
 	if m.Busy {
 		n += 2
 	}
+	if m.Spell != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.Spell))
+	}
 	n += len(m.unknownFields)
 	return n
 }
@@ -2672,6 +2693,9 @@ func (m *Beacon) SizeVT() (n int) {
 	if m.Astray {
 		n += 2
 	}
+	if m.Spell != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.Spell))
+	}
 	n += len(m.unknownFields)
 	return n
 }
@@ -2758,6 +2782,25 @@ func (m *Words) UnmarshalVT(dAtA []byte) error {
 				return err
 			}
 			iNdEx = postIndex
+		case 3:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Spell", wireType)
+			}
+			m.Spell = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Spell |= uint32(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
@@ -5066,6 +5109,25 @@ func (m *NotTaken) UnmarshalVT(dAtA []byte) error {
 				}
 			}
 			m.Busy = bool(v != 0)
+		case 7:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Spell", wireType)
+			}
+			m.Spell = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Spell |= uint32(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
@@ -5672,6 +5734,25 @@ func (m *Beacon) UnmarshalVT(dAtA []byte) error {
 				}
 			}
 			m.Astray = bool(v != 0)
+		case 8:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Spell", wireType)
+			}
+			m.Spell = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Spell |= uint32(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
