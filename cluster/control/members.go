@@ -263,6 +263,9 @@ func (d *draft) replan() {
 		d.err = errors.Join(d.err, err)
 		return
 	}
+	for len(d.placed) < len(next) { // nobody was there yet who could hold anything
+		d.placed = append(d.placed, nil)
+	}
 	for g, replicas := range next {
 		if !slices.Equal(replicas, d.placed[g]) {
 			d.place(uint32(g), replicas) //nolint:gosec // a group

@@ -70,6 +70,28 @@ func TestCreatorHoldsEverything(t *testing.T) {
 	}
 }
 
+// A cluster whose creator could hold nothing is held by it once it can.
+func TestCreatorWithoutData(t *testing.T) {
+	r := rows{}
+	n := newNode(t, r)
+	n.c.config.Self.Roles = []string{RoleGateway}
+	n.lead()
+	n = newNode(t, r)
+	n.term = 2
+	n.lead()
+	again := member(1)
+	again.Incarnation = 2
+	if _, err := n.admit(again); err != nil {
+		t.Fatal(err)
+	}
+	v := n.c.View()
+	for g := range uint32(DefaultShards + 1) {
+		if !slices.Equal(v.Of(g), []uint16{1}) {
+			t.Errorf("group %d: %v", g, v.Of(g))
+		}
+	}
+}
+
 func TestAdmission(t *testing.T) {
 	n := newNode(t, rows{})
 	n.lead()

@@ -222,6 +222,23 @@ func TestNodeOfAnotherCluster(t *testing.T) {
 	w.end(stranger, one)
 }
 
+// The first node of a cluster holds what it has; told otherwise it does not begin.
+func TestFirstNodeKeepsData(t *testing.T) {
+	cfg := DefaultConfig()
+	cfg.Data, cfg.Listen, cfg.Admin, cfg.Place.Roles = t.TempDir(), "127.0.0.1:0", "127.0.0.1:0", []string{control.RoleGateway}
+	if _, err := Start(cfg); err == nil || !strings.Contains(err.Error(), "roles") {
+		t.Fatalf("it begins: %v", err)
+	}
+	cfg.Place.Roles = DefaultConfig().Place.Roles
+	n, err := Start(cfg)
+	if err != nil {
+		t.Fatalf("and not as it ought to: %v", err)
+	}
+	if err := n.Drain(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestFolderOfOneThatJoins(t *testing.T) {
 	data := t.TempDir()
 	d, err := datadir.Open(data)

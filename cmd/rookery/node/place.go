@@ -53,6 +53,9 @@ func (p Place) alone() bool { return p.Gossip == "" && p.Peer == "" && len(p.Joi
 // forClients says whether the node takes clients.
 func (p Place) forClients() bool { return slices.Contains(p.Roles, control.RoleGateway) }
 
+// forData says whether the node may keep data.
+func (p Place) forData() bool { return slices.Contains(p.Roles, control.RoleData) }
+
 // check names every fault, by the settings that it is of.
 func (p Place) check(check func(ok bool, settings, problem string, args ...any)) {
 	check(len(p.Roles) > 0, "roles", "one is needed")
