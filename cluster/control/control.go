@@ -230,6 +230,11 @@ func (c *Control) Admit(m Member, done func(Member, error)) {
 	})
 }
 
+// Vouch says that a node is a member, or that it is none, with ErrNoMember.
+func (c *Control) Vouch(node string, done func(error)) {
+	c.enqueue(operation{decide: func(d *draft) error { return d.vouch(node) }, done: done})
+}
+
 // MarkReady says of a member that it is up: replicas may be placed on it.
 func (c *Control) MarkReady(node string, done func(error)) {
 	c.enqueue(operation{decide: func(d *draft) error { return d.ready(node) }, done: done})

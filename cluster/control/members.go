@@ -190,6 +190,14 @@ func (d *draft) nextNumber() uint16 {
 	return highest + 1
 }
 
+// vouch that a node is a member.
+func (d *draft) vouch(node string) error {
+	if m, ok := d.members[node]; !ok || m.State == Removed {
+		return ErrNoMember
+	}
+	return nil
+}
+
 // ready counts a node in: it is up, and replicas may be placed on it.
 func (d *draft) ready(node string) error {
 	switch m, ok := d.members[node]; {

@@ -15,12 +15,25 @@ func Decide(m *control.Control, leader, from string, ask *controlpb.Ask, done fu
 		done(&controlpb.Answer{Outcome: controlpb.Outcome_ELSEWHERE, Leader: leader})
 		return
 	}
-	simple := func(err error) { done(Outcome(err)) }
-	if _, known := m.View().Node(from); !known && ask.GetAdmit() == nil {
-		// One that was removed is told so when it says who it is.
-		simple(control.ErrNoMember)
+	if _, known := m.View().Node(from); known || ask.GetAdmit() != nil {
+		perform(m, from, ask, done)
 		return
 	}
+	// One that was removed is told so when it says who it is. Another leader may
+	// have admitted the node, of which this one has not heard that it leads no more:
+	// so it is refused by what the group confirms, not by the view.
+	m.Vouch(from, func(err error) {
+		if err != nil {
+			done(Outcome(err))
+			return
+		}
+		perform(m, from, ask, done)
+	})
+}
+
+// perform what was asked by a member, or by one that is to be admitted.
+func perform(m *control.Control, from string, ask *controlpb.Ask, done func(*controlpb.Answer)) {
+	simple := func(err error) { done(Outcome(err)) }
 	switch b := ask.GetBody().(type) {
 	case *controlpb.Ask_Admit:
 		admit(m, from, b.Admit, done)
