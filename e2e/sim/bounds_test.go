@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/rookery-im/rookery/cluster/placement"
 	clientpb "github.com/rookery-im/rookery/proto/rookery/client/v1"
 	nodepb "github.com/rookery-im/rookery/proto/rookery/node/v1"
 )
@@ -46,7 +47,7 @@ type lately struct {
 
 func (n *node) awoke() {
 	w := n.world
-	n.lately.awake = w.now
+	n.lately.awake, w.bounds.next = w.now, 0 // what it believes to lead it says at once
 	if n.lately.word == nil {
 		n.lately.word, n.lately.knew = make([]micros, w.shape.shards+1), make([]uint64, w.shape.shards+1)
 	}
@@ -230,9 +231,12 @@ func (b *bounds) accept() {
 
 func (b *bounds) accepts(shard uint32) bool {
 	n := b.world.leads(shard)
+	if shard == placement.Control {
+		return n != nil && n.seat.machine.Ready()
+	}
 	return n != nil && !slices.ContainsFunc(b.world.nodes[1:], func(g *node) bool {
-		if !g.up {
-			return false
+		if !g.up || !g.belongs || b.world.fence.charter.state(g) == 0 {
+			return false // it is none yet, or none any more
 		}
 		number, _, ok := g.office.exchange.Leader(shard)
 		return !ok || int(number) != n.number

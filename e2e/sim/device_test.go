@@ -67,7 +67,7 @@ func (d *device) connect() {
 	}
 	w := d.world
 	n := w.nodes[1+w.random.IntN(len(w.nodes)-1)]
-	if !n.up {
+	if !n.up || !n.belongs {
 		w.after(w.between(20*millisecond, 200*millisecond), d.connect)
 		return
 	}

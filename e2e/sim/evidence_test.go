@@ -25,8 +25,10 @@ func (n *network) ended(of *node, how end) {
 		if n.deaf || to == of || !to.up || how == powerCut && w.chance(2) {
 			continue
 		}
+		// It has its turn after all that the node said.
+		after = max(after, n.said[[2]int{of.number, to.number}]-w.now)
 		if l := n.links[[2]int{of.number, to.number}]; l != nil {
-			after = max(after, l.last-w.now) // it has its turn after what the node said
+			after = max(after, l.last-w.now)
 		}
 		n.evident(of, to, after)
 	}

@@ -20,7 +20,7 @@ const (
 func (w *world) plan() {
 	kinds := []func(from, to micros){
 		w.planCrash, w.planCrash, w.planPause, w.planStale, w.planStale, w.planTransfer, w.planCut, w.planCut, w.planLoss, w.planSlowDisk, w.planClock, w.planDrops, w.planGaps, w.planGhosts, w.planGhosts, w.planDelay, w.planEvidence, w.planEvidence, w.planIsland,
-		w.planMove, w.planMove, w.planMove, w.planWipe, w.planWipe, w.planRetire,
+		w.planMove, w.planMove, w.planMove, w.planWipe, w.planWipe, w.planRetire, w.planRetire, w.planLost, w.planRotate, w.planJoin,
 	}
 	switch w.theme {
 	case everything:
@@ -101,7 +101,7 @@ func (w *world) planTransfer(from, to micros) {
 		if !on {
 			return
 		}
-		id := uint32(1 + w.random.IntN(w.shape.shards)) //nolint:gosec // small
+		id := uint32(w.random.IntN(w.shape.shards + 1)) //nolint:gosec // small
 		pick := w.random.Uint64()
 		if n := w.leads(id); n != nil {
 			n.post(func() {

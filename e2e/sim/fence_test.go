@@ -10,6 +10,7 @@ import (
 	"github.com/rookery-im/rookery/persistence/mailbox"
 	"github.com/rookery-im/rookery/persistence/raftlog"
 	nodepb "github.com/rookery-im/rookery/proto/rookery/node/v1"
+	storepb "github.com/rookery-im/rookery/proto/rookery/store/v1"
 	"github.com/rookery-im/rookery/transport/session"
 )
 
@@ -22,7 +23,8 @@ type fence struct {
 		host    *host.Metrics
 		session *session.Metrics
 	}
-	groups map[uint32]*agreed
+	groups  map[uint32]*agreed
+	charter *charter
 }
 
 // agreed is what all replicas of a group have to agree on.
@@ -45,11 +47,11 @@ type entry struct {
 }
 
 func newFence(w *world) *fence {
-	f := &fence{world: w, groups: map[uint32]*agreed{}}
+	f := &fence{world: w, groups: map[uint32]*agreed{}, charter: newCharter(w)}
 	f.metrics.raftlog, f.metrics.shard = raftlog.NewMetrics(nil), shard.NewMetrics(nil)
 	f.metrics.host, f.metrics.session = host.NewMetrics(nil), session.NewMetrics(nil)
-	for i := range w.shape.shards {
-		f.groups[uint32(i+1)] = &agreed{leaders: map[uint64]int{}, entries: map[uint64]entry{}, rows: map[uint64]uint64{}, ever: map[uint64]bool{}} //nolint:gosec // small
+	for i := range w.shape.shards + 1 {
+		f.groups[uint32(i)] = &agreed{leaders: map[uint64]int{}, entries: map[uint64]entry{}, rows: map[uint64]uint64{}, ever: map[uint64]bool{}} //nolint:gosec // small
 	}
 	return f
 }
@@ -60,13 +62,14 @@ func (f *fence) check() {
 		if !n.up {
 			continue
 		}
+		f.charter.known(n)
 		for _, r := range n.order {
 			a := f.groups[r.shard]
 			a.top = max(a.top, r.group.Applied())
 			f.learn(r, r.group.Applied())
 			f.conforms(r)
-			if r.host.Leading() != (r.term != 0) || r.term != 0 && (r.host.Term() != r.term || a.leaders[r.term] != n.number) {
-				f.world.fault("n%d: actors of shard %d run in term %d, leading %v, though its group leads term %d", n.number, r.shard, r.host.Term(), r.host.Leading(), r.term)
+			if term, leads := r.leads(); leads != (r.term != 0) || r.term != 0 && (term != r.term || a.leaders[r.term] != n.number) {
+				f.world.fault("n%d: machine of shard %d runs in term %d, leading %v, though its group leads term %d", n.number, r.shard, term, leads, r.term)
 			}
 		}
 	}
@@ -85,11 +88,17 @@ func (f *fence) over(n *node, r *replica) {
 
 // rest: everything is healed and nothing moves.
 func (f *fence) rest() {
-	f.world.until(60*second, func() bool { return f.agree() })
+	f.world.until(60*second, func() bool { return f.world.orders == 0 && f.agree() && f.charter.rest() == "" })
+	if f.world.orders > 0 {
+		f.world.fault("at rest: %d orders are not answered", f.world.orders)
+	}
+	if amiss := f.charter.rest(); amiss != "" {
+		f.world.fault("at rest: %s", amiss)
+	}
 	for _, group := range sorted(f.groups) {
 		a := f.groups[group]
 		if !f.settled(group) {
-			f.world.fault("at rest: shard %d is on%s, and ought to be on %v", group, a.last(), f.world.intents[group])
+			f.world.fault("at rest: shard %d is on%s, and ought to be on %v", group, a.last(), f.world.wanted(f.charter.newest, group))
 		}
 		for _, r := range f.world.each(group) {
 			if r.group.Applied() != a.top {
@@ -105,7 +114,7 @@ func (f *fence) rest() {
 // agree says whether every replica that can has applied the same.
 func (f *fence) agree() bool {
 	for group, a := range f.groups {
-		if !f.settled(group) || len(f.world.each(group)) != len(f.world.intents[group]) {
+		if !f.settled(group) || len(f.world.each(group)) != len(f.world.wanted(f.charter.newest, group)) {
 			return false
 		}
 		for _, r := range f.world.each(group) {
@@ -126,8 +135,9 @@ func (r *replica) Apply(index, term uint64, data []byte) error {
 	w.fence.learn(r, index-1)
 	before := r.sum()
 	e := entry{term, sumOf("", data)}
-	switch was, ok := a.entries[index]; {
-	case !ok:
+	was, known := a.entries[index]
+	switch {
+	case !known:
 		a.entries[index] = e
 		if !w.fence.majority(r.shard, index, term) {
 			w.fault("n%d applies entry %d of shard %d, term %d, which is not on the disks of a majority", r.node.number, index, r.shard, term)
@@ -135,26 +145,42 @@ func (r *replica) Apply(index, term uint64, data []byte) error {
 	case was != e:
 		w.fault("n%d applies an entry %d of shard %d, term %d, that is not what another applied, of term %d", r.node.number, index, r.shard, term, was.term)
 	}
-	if err := r.host.Apply(index, term, data); err != nil {
+	r.first = !known
+	if err := r.machine.Apply(index, term, data); err != nil {
 		return err
 	}
+	r.first = false
 	after := r.sum()
-	b, err := mailbox.ReadBatch(data)
+	made, err := r.madeIn(data)
 	if err != nil {
 		return err
 	}
-	if b.Term != term && after != before {
-		w.fault("n%d: entry %d of shard %d, term %d, changed rows, though its batch is of term %d", r.node.number, index, r.shard, term, b.Term)
+	if made != term && after != before {
+		w.fault("n%d: entry %d of shard %d, term %d, changed rows, though its batch is of term %d", r.node.number, index, r.shard, term, made)
 	}
 	if index > r.node.ahead[r.shard] {
 		if was, ok := a.rows[index]; ok && was != after {
 			w.fault("n%d: rows of shard %d after entry %d are not what they were elsewhere", r.node.number, r.shard, index)
 		}
 		a.rows[index] = after
+		if r.control != nil && known {
+			w.fence.charter.taken(r.node, r.control.View())
+		}
 	}
 	r.applied = data
 	r.node.note("applies %d/%d of term %d, %d bytes", r.shard, index, term, len(data))
 	return nil
+}
+
+// madeIn is the term that a batch was made in.
+func (r *replica) madeIn(data []byte) (uint64, error) {
+	if r.control == nil {
+		b, err := mailbox.ReadBatch(data)
+		return b.Term, err
+	}
+	b := &storepb.Batch{}
+	err := proto.Unmarshal(data, b)
+	return b.GetTerm(), err
 }
 
 // Lead implements shard.Machine.
@@ -169,14 +195,14 @@ func (r *replica) Lead(term uint64) {
 	w.bounds.next = 0
 	r.node.lately.elected(r.shard, w.now)
 	r.node.note("leads shard %d, term %d", r.shard, term)
-	r.host.Lead(term)
+	r.machine.Lead(term)
 }
 
 // Follow implements shard.Machine.
 func (r *replica) Follow() {
 	r.node.note("follows in shard %d", r.shard)
 	r.node.world.fence.over(r.node, r)
-	r.host.Follow()
+	r.machine.Follow()
 }
 
 // Committed implements shard.Machine.
@@ -196,7 +222,7 @@ func (r *replica) Committed(token uint64) {
 		w.fault("n%d: shard %d: entry %d of term %d is said to be committed, and is not on the disks of a majority", r.node.number, r.shard, index, r.term)
 	}
 	r.releasing, r.token, r.data = true, 0, nil
-	r.host.Committed(token)
+	r.machine.Committed(token)
 	r.releasing = false
 }
 
@@ -209,7 +235,7 @@ func (r *replica) Dropped(token uint64) {
 	r.node.note("batch %d of shard %d is dropped", token, r.shard)
 	r.node.world.stats.drops++
 	r.token, r.data = 0, nil
-	r.host.Dropped(token)
+	r.machine.Dropped(token)
 }
 
 // Confirmed implements shard.Machine.
@@ -223,7 +249,7 @@ func (r *replica) Confirmed(token uint64) {
 		w.fault("n%d: shard %d: a read is confirmed at entry %d, though entry %d had been applied when it was asked", r.node.number, r.shard, r.group.Applied(), r.asked)
 	}
 	r.releasing, r.token = true, 0
-	r.host.Confirmed(token)
+	r.machine.Confirmed(token)
 	r.releasing = false
 }
 

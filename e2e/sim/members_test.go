@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/rookery-im/rookery/cluster/balance"
+	"github.com/rookery-im/rookery/cluster/control"
 	"github.com/rookery-im/rookery/cluster/shard"
 	"github.com/rookery-im/rookery/persistence/raftlog"
 	shardpb "github.com/rookery-im/rookery/proto/rookery/shard/v1"
@@ -170,7 +171,7 @@ func (f *fence) conforms(r *replica) {
 
 // settled says whether a group is where it ought to be.
 func (f *fence) settled(group uint32) bool {
-	c, wanted := f.groups[group].last(), f.world.intents[group]
+	c, wanted := f.groups[group].last(), f.world.wanted(f.charter.newest, group)
 	for _, m := range c.members {
 		if !m.voter || !slices.Contains(wanted, m.node) {
 			return false
@@ -179,15 +180,22 @@ func (f *fence) settled(group uint32) bool {
 	return len(c.members) == len(wanted)
 }
 
-// move takes each group that the node leads a step on to where it ought to be, as
-// cmd/rookery/node's mover does.
+// move takes each group that the node leads a step on to where it ought to be by
+// the view that it knows, as cmd/rookery/node's mover does.
 func (n *node) move() {
-	w := n.world
+	w, v := n.world, n.seat.view
+	if v == nil {
+		return
+	}
+	alive := func(node string) bool {
+		m, ok := v.Node(node)
+		return ok && (m.State == control.Ready || node == n.name)
+	}
 	for _, g := range slices.Clone(n.set.Groups()) {
 		if !g.Leading() || n.set.Err() != nil {
 			continue
 		}
-		s, err := g.Toward(w.intents[g.ID()], func(node string) bool { return !w.named[node].gone })
+		s, err := g.Toward(w.wanted(v, g.ID()), alive)
 		if s.Kind == balance.Done || s.Kind == balance.Wait {
 			continue
 		}
@@ -201,53 +209,63 @@ func (n *node) move() {
 	}
 }
 
-// spare machines hold no replica of a group, and ought to hold none.
+// detour is what somebody wants of a group otherwise than the view: another leader,
+// and a node in the place of one of its.
+type detour struct {
+	turn    int
+	out, in string
+}
+
+// wanted are the nodes that ought to hold a group by a view, the one that should lead
+// first, but for the detour that is made.
+func (w *world) wanted(v *control.View, group uint32) []string {
+	nodes := wanted(v, group)
+	d, ok := w.moved[group]
+	if !ok || len(nodes) == 0 {
+		return nodes
+	}
+	turn := d.turn % len(nodes)
+	nodes = slices.Concat(nodes[turn:], nodes[:turn])
+	m, _ := v.Node(d.in)
+	if at := slices.Index(nodes, d.out); at >= 0 && m.State == control.Ready && !slices.Contains(nodes, d.in) {
+		nodes[at] = d.in
+	}
+	return nodes
+}
+
+// spare nodes hold no replica of a group, and ought to hold none.
 func (w *world) spare(group uint32) (list []string) {
+	wanted := w.wanted(w.fence.charter.newest, group)
 	for _, n := range w.machines {
-		if !n.gone && !n.retired && !slices.Contains(w.intents[group], n.name) {
+		if !n.gone && w.fence.charter.state(n) == control.Ready && !slices.Contains(wanted, n.name) {
 			list = append(list, n.name)
 		}
 	}
 	return list
 }
 
-// intend replaces a node that ought to hold a group.
-func (w *world) intend(group uint32, was, next string) {
-	wanted := slices.Clone(w.intents[group])
-	for i := range wanted {
-		if wanted[i] == was {
-			wanted[i] = next
-		}
-	}
-	w.intents[group] = wanted
-	w.note(0, "shard %d ought to be on %v", group, wanted)
-}
-
 // planMove has replicas of one or two groups move to a spare node, and back; and
 // others lead.
 func (w *world) planMove(from, to micros) {
-	groups := w.random.Perm(w.shape.shards)[:1+w.random.IntN(2)]
+	groups := w.random.Perm(w.shape.shards + 1)[:1+w.random.IntN(2)]
 	back := w.chance(2)
-	was := map[uint32][2]string{}
 	w.during(from, to+2*second, func() {
 		for _, i := range groups {
-			id := uint32(i + 1) //nolint:gosec // small
-			wanted := slices.Clone(w.intents[id])
-			w.random.Shuffle(len(wanted), func(i, j int) { wanted[i], wanted[j] = wanted[j], wanted[i] })
-			w.intents[id] = wanted
-			if spare := w.spare(id); len(spare) > 0 {
-				out, in := wanted[w.random.IntN(len(wanted))], spare[w.random.IntN(len(spare))]
-				w.intend(id, out, in)
-				was[id] = [2]string{in, out}
+			id := uint32(i) //nolint:gosec // small
+			d := detour{turn: w.random.IntN(3)}
+			if spare, nodes := w.spare(id), wanted(w.fence.charter.newest, id); len(spare) > 0 {
+				d.out, d.in = nodes[w.random.IntN(len(nodes))], spare[w.random.IntN(len(spare))]
 			}
+			w.moved[id] = d
+			w.note(0, "shard %d ought to be on %v", id, w.wanted(w.fence.charter.newest, id))
 		}
 	}, func() {
-		for _, id := range sorted(was) {
-			if out, in := was[id][0], was[id][1]; back && !w.named[in].gone && !w.named[in].retired && !slices.Contains(w.intents[id], in) {
-				w.intend(id, out, in)
+		for _, i := range groups {
+			if back {
+				delete(w.moved, uint32(i)) //nolint:gosec // small
 			}
 		}
-	}, "shards %v (from 0) move, and back %v", groups, back)
+	}, "groups %v move, and back %v", groups, back)
 }
 
 // expendable says whether nothing is lost for good with a node: every group is at
@@ -260,11 +278,12 @@ func (w *world) expendable(n *node) bool {
 				left++
 			}
 		}
-		if !w.fence.settled(id) || left <= len(w.intents[id])/2 || left < len(w.intents[id])-1 {
+		wanted := len(w.wanted(w.fence.charter.newest, id))
+		if !w.fence.settled(id) || left <= wanted/2 || left < wanted-1 {
 			return false
 		}
 	}
-	return !n.gone
+	return !n.gone && w.fence.charter.state(n) == control.Ready
 }
 
 // lose a node for good.
@@ -286,72 +305,111 @@ func (w *world) once(end micros, can func() bool, do func()) {
 	}
 }
 
-// planWipe has a machine lose its disk. It comes back as another node.
+// planWipe has a machine lose its disk. It comes back as another node, and the one
+// that it was is removed: before that, after it, or by who sees that it is gone.
 func (w *world) planWipe(from, to micros) {
 	slot := w.random.IntN(len(w.machines))
+	early, missed := w.chance(2), w.chance(2)
 	w.during(from, to+3*second, func() {
-		w.once(to+2*second, func() bool { return w.expendable(w.machines[slot]) }, func() { w.machines[slot].lose() })
-	}, func() { w.renew(slot) }, "machine %d loses its disk", slot+1)
+		w.once(to+2*second, func() bool { return w.expendable(w.machines[slot]) }, func() {
+			n := w.machines[slot]
+			n.lose()
+			if missed {
+				w.takeForLost(n, w.now+10*second)
+			}
+			if early {
+				w.remove(n, func() {})
+			}
+			n.replacing = !early
+		})
+	}, func() { w.renew(slot) }, "machine %d loses its disk, is taken for lost %v, removed at once %v", slot+1, missed, early)
 }
 
-// renew begins a new node on a machine whose disk was lost.
+// renew begins a new node on a machine whose disk was lost, one after the other.
 func (w *world) renew(slot int) {
 	old := w.machines[slot]
-	if !old.gone || old.retired {
+	if !old.gone || old.retired || old.replaced {
 		return
 	}
-	n := newNode(w, len(w.nodes))
-	w.nodes, w.named[n.name] = append(w.nodes, n), n
-	w.machines[slot], old.replaced = n, true
-	for _, id := range sorted(w.intents) {
-		w.intend(id, old.name, n.name)
+	if !w.numbered() {
+		w.after(50*millisecond, func() { w.renew(slot) })
+		return
 	}
+	old.replaced = true
+	n := w.newcomer()
+	w.machines[slot] = n
 	n.start()
+	if old.replacing {
+		w.remove(old, func() {})
+	}
 }
 
-// planRetire takes a node out of the cluster, for good: its groups move away, and
-// then it goes, or it has gone before they do.
+// departure is how a node leaves the cluster for good.
+type departure uint8
+
+const (
+	leaving departure = iota // its groups move away, and then it goes
+	dead                     // it has gone, and is removed
+	forced                   // it is removed, and goes once it is not needed
+)
+
+func (d departure) String() string { return [...]string{"it leaves", "it is dead", "it is removed"}[d] }
+
+// planRetire takes a node out of the cluster, for good.
 func (w *world) planRetire(from, to micros) {
 	slot := w.random.IntN(len(w.machines))
-	first := w.chance(2)
+	how := departure(w.random.IntN(3)) //nolint:gosec // small
 	can := func() bool {
 		rest := 0
 		for _, n := range w.machines {
-			if !n.gone && !n.retired {
+			if !n.gone && w.fence.charter.state(n) == control.Ready {
 				rest++
 			}
 		}
 		return rest > 3 && !w.machines[slot].retired && w.expendable(w.machines[slot])
 	}
 	w.during(from, to+2*second, func() {
-		w.once(to+2*second, can, func() { w.retire(w.machines[slot], first) })
-	}, func() {}, "machine %d leaves the cluster, dead already %v", slot+1, first)
+		w.once(to+2*second, can, func() { w.retire(w.machines[slot], how) })
+	}, func() {}, "machine %d goes for good: %v", slot+1, how)
 }
 
-func (w *world) retire(n *node, dead bool) {
-	if n.retired = true; dead {
+func (w *world) retire(n *node, how departure) {
+	n.retired = true
+	switch how {
+	case leaving:
+		w.letLeave(n, func() { w.leave(n) })
+	case dead:
 		n.lose()
+		w.remove(n, func() {})
+	case forced:
+		w.remove(n, func() { w.unneeded(n, n.lose) })
 	}
-	for _, id := range sorted(w.intents) {
-		if spare := w.spare(id); slices.Contains(w.intents[id], n.name) {
-			w.intend(id, n.name, spare[w.random.IntN(len(spare))])
-		}
-	}
-	w.leave(n)
 }
 
-// leave the cluster, once no group needs the node.
+// leave the cluster, once no group needs the node: as the guard of group 0's leader
+// sees to it.
 func (w *world) leave(n *node) {
+	w.unneeded(n, func() {
+		w.remove(n, func() {
+			if !n.gone {
+				n.lose()
+			}
+		})
+	})
+}
+
+// unneeded waits until no group has a replica on a node.
+func (w *world) unneeded(n *node, then func()) {
 	if n.gone {
 		return
 	}
 	for _, a := range w.fence.groups {
 		for _, m := range a.last().members {
 			if m.node == n.name {
-				w.after(200*millisecond, func() { w.leave(n) })
+				w.after(200*millisecond, func() { w.unneeded(n, then) })
 				return
 			}
 		}
 	}
-	n.lose()
+	then()
 }

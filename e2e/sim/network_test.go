@@ -8,6 +8,7 @@ type network struct {
 	world *world
 	cut   map[[2]int]bool // from, to
 	links map[[2]int]*link
+	said  map[[2]int]micros // when the last loose message arrives
 	// slow delays everything between two nodes; loss is in a thousand.
 	slow map[[2]int]micros
 	loss int
@@ -31,7 +32,7 @@ type carried struct{ do, lost func() }
 const linkBound = 512
 
 func newNetwork(w *world) *network {
-	return &network{world: w, cut: map[[2]int]bool{}, links: map[[2]int]*link{}, slow: map[[2]int]micros{}, late: 8}
+	return &network{world: w, cut: map[[2]int]bool{}, links: map[[2]int]*link{}, said: map[[2]int]micros{}, slow: map[[2]int]micros{}, late: 8}
 }
 
 func (n *network) delay(from, to int) micros {
@@ -55,7 +56,9 @@ func (n *network) loose(from, to int, do func()) {
 	}
 	incarnation := w.nodes[to].incarnation
 	for range times {
-		w.after(n.delay(from, to), func() {
+		at := w.now + n.delay(from, to)
+		n.said[[2]int{from, to}] = max(n.said[[2]int{from, to}], at)
+		w.at(at, func() {
 			if t := w.nodes[to]; t.up && t.incarnation == incarnation && !n.cut[[2]int{from, to}] {
 				t.post(do)
 			}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/rookery-im/rookery/actors/host"
 	"github.com/rookery-im/rookery/actors/user"
+	"github.com/rookery-im/rookery/cluster/control"
 	"github.com/rookery-im/rookery/cluster/placement"
 	"github.com/rookery-im/rookery/cluster/shard"
 	"github.com/rookery-im/rookery/persistence/mailbox"
@@ -32,19 +33,22 @@ const (
 
 // node is a process and its machine: the disk, the clock.
 type node struct {
-	world    *world
-	number   int
-	name     string // stands for its UUID
-	founder  bool   // it was there when the cluster began
-	retired  bool   // it is to leave the cluster
-	gone     bool   // for good
-	replaced bool   // by a node with another disk
+	world     *world
+	number    int
+	name      string // its UUID
+	founder   bool   // it was there when the cluster began
+	retired   bool   // it is to leave the cluster, or to be removed
+	gone      bool   // for good
+	replaced  bool   // by a node with another disk
+	replacing bool   // it is removed when that one begins
 
 	// of the machine
-	disk *faultdisk.Disk
-	rows *rows
-	skew int64 // milliseconds that its wall clock is ahead
-	slow micros
+	disk    *faultdisk.Disk
+	rows    *rows
+	belongs bool   // it has been admitted
+	kept    []byte // the view of the cluster
+	skew    int64  // milliseconds that its wall clock is ahead
+	slow    micros
 	// ahead: rows on the disk may be ahead of the log up to this index, per
 	// shard, because a checkpoint that was not recorded wrote some.
 	ahead map[uint32]uint64
@@ -59,6 +63,8 @@ type node struct {
 	shards      map[uint32]*replica
 	order       []*replica
 	office      *office
+	seat        *seat
+	knew        uint64 // version of the view, at the last look
 	sessions    *session.Gateway
 	sockets     *sockets
 	inbox       []func()
@@ -70,16 +76,18 @@ type node struct {
 }
 
 func newNode(w *world, number int) *node {
-	n := &node{world: w, number: number, name: fmt.Sprintf("n%d", number), disk: faultdisk.New(w.seed<<8 + uint64(number)), rows: newRows(), ahead: map[uint32]uint64{}} //nolint:gosec // small
+	n := &node{world: w, number: number, name: fmt.Sprintf("00000000-0000-4000-8000-%012d", number), disk: faultdisk.New(w.seed<<8 + uint64(number)), rows: newRows(), ahead: map[uint32]uint64{}} //nolint:gosec // small
 	return n
 }
+
+func (n *node) String() string { return fmt.Sprintf("n%d", n.number) }
 
 // start the process on what the disk holds.
 func (n *node) start() {
 	w := n.world
 	n.up, n.paused, n.wakeAt, n.inbox = true, false, 0, nil
 	n.incarnation++
-	n.raft, n.host, n.sweep, n.moves = 0, 0, 0, 0
+	n.raft, n.host, n.sweep, n.moves, n.knew = 0, 0, 0, 0, 0
 	w.note(n.number, "starts, incarnation %d", n.incarnation)
 	if err := n.open(); err != nil {
 		w.fault("n%d does not start: %w", n.number, err)
@@ -102,6 +110,7 @@ func (n *node) open() (err error) {
 	n.shards, n.order = map[uint32]*replica{}, nil
 	n.sockets = newSockets(n)
 	n.office = newOffice(n)
+	n.seat = newSeat(n)
 	n.rows.began = func() {
 		for _, r := range n.order {
 			r.frozenAt = r.group.Applied()
@@ -109,9 +118,9 @@ func (n *node) open() (err error) {
 	}
 	n.system = host.NewSystem()
 	var found []uint32
-	for i, members := range w.places {
+	for group, members := range w.places {
 		if n.founder && slices.Contains(members, uint64(n.number)) { //nolint:gosec // small
-			found = append(found, uint32(i+1)) //nolint:gosec // small
+			found = append(found, uint32(group)) //nolint:gosec // small
 		}
 	}
 	if n.set, err = shard.New(shard.Config{
@@ -126,7 +135,7 @@ func (n *node) open() (err error) {
 			n.durable.opened(r.shard, g.Replica())
 			return r, nil
 		},
-		Bootstrap: n.bootstrap, Send: n.send, Rows: snapshots{n.rows}, Ship: n.ship, Retire: n.retire, Led: n.office.exchange.Led, Holders: func(id uint32) []string { return w.intents[id] }, Now: w.mono, Offload: n.offload,
+		Bootstrap: n.bootstrap, Send: n.send, Rows: snapshots{n.rows}, Ship: n.ship, Retire: n.retire, Led: n.office.exchange.Led, Holders: func(id uint32) []string { return wanted(n.seat.view, id) }, Now: w.mono, Offload: n.offload,
 		CheckpointEvery: 1500 * time.Millisecond,
 		Metrics:         w.fence.metrics.shard,
 	}); err != nil {
@@ -141,7 +150,7 @@ func replicaID(node int, group uint32) uint64 { return uint64(node)<<16 | uint64
 
 func (n *node) bootstrap(group uint32) (shard.First, error) {
 	first := shard.First{Replica: replicaID(n.number, group), Members: map[uint64]string{}}
-	for _, m := range n.world.places[group-1] {
+	for _, m := range n.world.places[group] {
 		first.Members[replicaID(int(m), group)] = n.world.nodes[m].name //nolint:gosec // small
 	}
 	return first, nil
@@ -237,7 +246,9 @@ func (n *node) round() {
 	n.tick()
 	n.office.deliver()
 	for _, r := range n.order {
-		r.host.Flush()
+		if r.host != nil {
+			r.host.Flush()
+		}
 	}
 	if err := n.set.Round(); err != nil && !errors.Is(err, shard.ErrLog) {
 		n.world.fault("n%d stops accepting: %w", n.number, err)
@@ -264,10 +275,13 @@ func (n *node) tick() {
 			n.office.exchange.Along()
 		}
 		n.office.exchange.Tick()
+		n.seat.tick()
 	}
 	if over(&n.host, hostTick) {
 		for _, r := range n.order {
-			r.host.Tick()
+			if r.host != nil {
+				r.host.Tick()
+			}
 		}
 	}
 	if over(&n.sweep, sweepTick) {
@@ -284,6 +298,9 @@ func (n *node) patience() micros {
 	}
 	wait := quietTick
 	for _, r := range n.order {
+		if r.host == nil {
+			continue
+		}
 		if r.host.Due() {
 			return 30 * microsecond
 		}
@@ -350,11 +367,13 @@ func (n *node) crash(how end) {
 // replica is this node's replica of a shard: what stands between the group and
 // the shard's actors, and sees all that passes.
 type replica struct {
-	node  *node
-	shard uint32
-	host  *host.Shard
-	group *shard.Group
-	space shard.Space // of its rows
+	node    *node
+	shard   uint32
+	machine shard.Machine // one of the next two
+	host    *host.Shard
+	control *control.Control // of group 0
+	group   *shard.Group
+	space   shard.Space // of its rows
 
 	term      uint64 // that it leads; 0 while it does not
 	releasing bool   // a commit or a confirmation is being told
@@ -364,6 +383,7 @@ type replica struct {
 	asked     uint64 // of a read: what anybody had applied when it was asked
 	data      []byte // of a proposal
 	applied   []byte // the last batch
+	first     bool   // it is the first to apply what it does now
 	last      []byte // the last batch that was proposed
 	ghost     uint64 // token of an entry that comes up again; 0: none
 	changes   uint64 // of the configuration that were looked at, and one
@@ -373,6 +393,9 @@ func newReplica(n *node, g *shard.Group, version uint32) (*replica, error) {
 	id := g.ID()
 	r := &replica{node: n, shard: id, group: g, space: shard.Space{Group: id, Version: version}}
 	w := n.world
+	if id == placement.Control {
+		return r, n.seat.open(r, g, version)
+	}
 	settings := user.DefaultSettings()
 	var err error
 	r.host, err = host.New(host.Config{
@@ -387,7 +410,16 @@ func newReplica(n *node, g *shard.Group, version uint32) (*replica, error) {
 	if err == nil {
 		r.host.Bind(r)
 	}
+	r.machine = r.host
 	return r, err
+}
+
+// leads says whether its machine leads, and in which term.
+func (r *replica) leads() (term uint64, leads bool) {
+	if r.control != nil {
+		return r.term, r.control.Leads()
+	}
+	return r.host.Term(), r.host.Leading()
 }
 
 func (w *world) shardOf(id string) uint32 { return placement.ShardOf(id, uint32(w.shape.shards)) } //nolint:gosec // small

@@ -24,12 +24,22 @@ type office struct {
 }
 
 func newOffice(n *node) *office {
-	o := &office{node: n, stamp: route.NewStamp(uint16(n.number), uint64(n.incarnation))} //nolint:gosec // small
+	o := &office{node: n}
 	o.exchange = route.New(route.Config{
-		Stamp: o.stamp, Incarnation: uint64(n.incarnation), Shards: uint32(n.world.shape.shards), ShardOf: n.world.shardOf, //nolint:gosec // small
+		Incarnation: uint64(n.incarnation), ShardOf: n.world.shardOf, //nolint:gosec // small
 		Now: n.world.mono, Office: carrier{n}, Members: roster{n}, Owners: owners{o}, Gateway: gate{n}, Sessions: gate{n}, Follows: n.follows,
 	})
+	if n.belongs {
+		o.open()
+	}
 	return o
+}
+
+// open for connections and other nodes, as the cluster knows the node now.
+func (o *office) open() {
+	n := o.node
+	o.stamp = route.NewStamp(uint16(n.number), uint64(n.incarnation)) //nolint:gosec // small
+	o.exchange.Open(o.stamp, uint32(n.world.shape.shards))            //nolint:gosec // small
 }
 
 // carrier implements route.Office.
@@ -56,38 +66,42 @@ func (c carrier) Loose(to string, body []byte) {
 	c.world.net.loose(c.number, other.number, func() { other.office.exchange.Hear(route.Kind(body[0]), c.name, body[1:]) })
 }
 
-// roster implements route.Members: whoever was admitted, and has not been removed.
+// roster implements route.Members: the view that the node knows.
 type roster struct{ *node }
 
 func (r roster) Number(name string) (uint16, bool) {
-	n := r.world.named[name]
-	return uint16(n.number), !n.removed() //nolint:gosec // small
+	if name == r.name {
+		return r.office.stamp.Node(), true
+	}
+	m, ok := r.seat.view.Node(name)
+	return m.Number, ok
 }
 
 func (r roster) Node(number uint16) (string, bool) {
-	if number == 0 || int(number) >= len(r.world.nodes) || r.world.nodes[number].removed() {
-		return "", false
+	if number == r.office.stamp.Node() {
+		return r.name, true
 	}
-	return r.world.nodes[number].name, true
+	m, ok := r.seat.view.Member(number)
+	return m.Node, ok
 }
 
 func (r roster) Others() (list []string) {
-	for _, n := range r.world.nodes[1:] {
-		if n != r.node && !n.removed() {
-			list = append(list, n.name)
+	if r.seat.view == nil {
+		return nil
+	}
+	for i := range r.seat.view.Members {
+		if m := &r.seat.view.Members[i]; m.Node != r.name {
+			list = append(list, m.Node)
 		}
 	}
 	return list
 }
 
-// removed from the cluster: who takes its place is there, or nobody does.
-func (n *node) removed() bool { return n.gone && (n.retired || n.replaced) }
-
 // owners implements route.Owners.
 type owners struct{ *office }
 
 func (o owners) Leads(shard uint32) (term uint64, leads bool) {
-	if r := o.node.shards[shard]; r != nil {
+	if r := o.node.shards[shard]; r != nil && r.host != nil {
 		return r.host.Term(), r.host.Leading()
 	}
 	return 0, false
@@ -101,12 +115,14 @@ func (o owners) Take(l *wirepb.Letter) { o.mail = append(o.mail, l) }
 
 func (o owners) Disown(ended func(conn route.Conn) bool) {
 	for _, r := range o.node.order {
-		r.host.Disown(ended)
+		if r.host != nil {
+			r.host.Disown(ended)
+		}
 	}
 }
 
 func (o owners) Disowned() bool {
-	return !slices.ContainsFunc(o.node.order, func(r *replica) bool { return !r.host.Disowned() })
+	return !slices.ContainsFunc(o.node.order, func(r *replica) bool { return r.host != nil && !r.host.Disowned() })
 }
 
 // users implements session.Users: the exchange, and what it takes is looked at.
@@ -126,10 +142,11 @@ func (n *node) follows(shard uint32) (number uint16, term uint64, ok bool) {
 		return 0, 0, false
 	}
 	leader, term, ok := n.shards[shard].group.Follows()
-	if !ok || n.world.named[leader] == nil {
+	if !ok {
 		return 0, 0, false
 	}
-	return uint16(n.world.named[leader].number), term, true //nolint:gosec // small
+	m, ok := n.seat.view.Node(leader)
+	return m.Number, term, ok
 }
 
 // gate implements route.Gateway and route.Sessions.

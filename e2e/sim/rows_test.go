@@ -249,3 +249,10 @@ func (r *rows) crash() *rows {
 	}
 	return next
 }
+
+// copied are the same rows, on a disk of their own.
+func (r *rows) copied() *rows {
+	c := newRows()
+	c.disk = r.live.clone()
+	return c.crash()
+}

@@ -201,12 +201,15 @@ func (s *stats) add(o stats) {
 	s.gone += o.gone
 	s.alive += o.alive
 	s.parted += o.parted
+	s.views += o.views
+	s.orders += o.orders
+	s.lost += o.lost
 	s.mended = max(s.mended, o.mended)
 }
 
 // idle says whether something never happened.
 func (s *stats) idle() bool {
-	return min(s.sents, s.delivers, s.refusals, s.crashes, s.pauses, s.cuts, s.leaders, s.reads, s.syncs, s.checkpoints, s.drops, s.ghosts, s.gaps, s.transfers, s.snapshots, s.promotions, s.removals, s.wipes, s.returned, s.gone, s.alive) == 0
+	return min(s.sents, s.delivers, s.refusals, s.crashes, s.pauses, s.cuts, s.leaders, s.reads, s.syncs, s.checkpoints, s.drops, s.ghosts, s.gaps, s.transfers, s.snapshots, s.promotions, s.removals, s.wipes, s.returned, s.gone, s.alive, s.views, s.orders, s.lost) == 0
 }
 
 // What a seed does it does again, to the last event: or a failure could not be

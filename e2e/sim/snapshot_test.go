@@ -112,7 +112,11 @@ func (n *node) retire(group uint32, m shard.Machine) {
 	r := m.(*replica)
 	n.note("replica of shard %d ends, or begins anew", group)
 	n.world.stats.snapshots++
-	n.system.Remove(r.host)
+	if r.host != nil {
+		n.system.Remove(r.host)
+	} else {
+		n.seat.machine, n.seat.lead = nil, func() string { return "" }
+	}
 	delete(n.shards, group)
 	n.order = slices.DeleteFunc(n.order, func(o *replica) bool { return o == r })
 }

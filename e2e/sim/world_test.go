@@ -46,7 +46,8 @@ type world struct {
 	named map[string]*node
 	// machines are where nodes are: the disk of one may be lost, and another node begun there.
 	machines []*node
-	intents  map[uint32][]string // the nodes where each group ought to be
+	moved    map[uint32]detour // groups that somebody has moved
+	orders   int               // to group 0 that are not answered
 	net      *network
 	fence    *fence
 	bounds   *bounds
@@ -69,7 +70,7 @@ type world struct {
 
 // stats are what a run has been put to; a run in which nothing happened proves nothing.
 type stats struct {
-	steps, sents, delivers, refusals, crashes, pauses, cuts, leaders, reads, syncs, checkpoints, drops, ghosts, gaps, transfers, snapshots, promotions, removals, wipes, partings, returned, full, gone, alive, parted, mended int
+	steps, sents, delivers, refusals, crashes, pauses, cuts, leaders, reads, syncs, checkpoints, drops, ghosts, gaps, transfers, snapshots, promotions, removals, wipes, partings, returned, full, gone, alive, parted, mended, views, orders, lost int
 }
 
 // timed is something that happens at a time.
@@ -96,43 +97,49 @@ func (q *events) Pop() any {
 }
 
 func newWorld(seed uint64, all bool) *world {
-	w := &world{seed: seed, random: rand.New(rand.NewPCG(seed, 0x5eed)), trace: newTrace(all), named: map[string]*node{}, intents: map[uint32][]string{}, quiet: 5}
+	w := &world{seed: seed, random: rand.New(rand.NewPCG(seed, 0x5eed)), trace: newTrace(all), named: map[string]*node{}, moved: map[uint32]detour{}, quiet: 5}
 	w.shape = shape{
 		nodes: 3 + w.random.IntN(3), shards: 2 + w.random.IntN(3), users: 3 + w.random.IntN(3), devices: 2,
 		chaos: 8*second + w.random.Int64N(12*second),
 	}
 	w.net, w.fence, w.bounds = newNetwork(w), newFence(w), &bounds{world: w}
-	var members []placement.Node
-	for n := 1; n <= w.shape.nodes; n++ {
-		members = append(members, placement.Node{ID: uint64(n)}) //nolint:gosec // small
-	}
-	var err error
-	if w.places, err = placement.Plan(uint32(w.shape.shards), 3, members, nil); err != nil { //nolint:gosec // small
-		w.fault("plan: %v", err)
-	}
 	w.nodes = append(w.nodes, nil)
 	for i := range w.shape.nodes {
 		n := newNode(w, i+1)
-		n.founder = true
+		n.founder, n.belongs = true, true
 		w.nodes, w.machines, w.named[n.name] = append(w.nodes, n), append(w.machines, n), n
 	}
 	w.found()
 	return w
 }
 
-// found begins the groups where they are planned to be.
+// found begins the groups where group 0's first view wants them.
 func (w *world) found() {
-	for i, nodes := range w.places {
-		id := uint32(i + 1) //nolint:gosec // small
+	rows, view, err := establish(w, w.nodes[1:])
+	if err != nil {
+		w.fault("%w", err)
+		return
+	}
+	w.fence.charter.begin(view)
+	w.places = mapOf(view)
+	for group, nodes := range w.places {
+		id := uint32(group) //nolint:gosec // small
 		a := w.fence.groups[id]
 		c := configuration{1, map[uint64]member{}}
 		for _, number := range nodes {
 			n := w.nodes[number]
-			w.intents[id] = append(w.intents[id], n.name)
 			replica := replicaID(n.number, id)
 			c.members[replica], a.ever[replica] = member{n.name, true}, true
+			if id == placement.Control {
+				n.rows = rows.copied()
+			}
 		}
 		a.configs, a.known = []configuration{c}, 1
+	}
+	for _, n := range w.nodes[1:] {
+		if n.kept, err = view.Encode(); err != nil {
+			w.fault("%w", err)
+		}
 	}
 }
 
@@ -204,7 +211,11 @@ func (w *world) chance(n int) bool { return w.random.IntN(n) == 0 }
 func (w *world) leads(shard uint32) *node {
 	var best *node
 	for _, n := range w.nodes[1:] {
-		if s := n.shards[shard]; n.up && s != nil && s.host.Leading() && (best == nil || s.host.Term() > best.shards[shard].host.Term()) {
+		s := n.shards[shard]
+		if !n.up || s == nil {
+			continue
+		}
+		if _, leads := s.leads(); leads && (best == nil || s.term > best.shards[shard].term) {
 			best = n
 		}
 	}
