@@ -176,3 +176,41 @@ func TestConnectionsKeepToDescriptors(t *testing.T) {
 		}
 	}
 }
+
+// What does not fit this machine is told by its setting, all of it at once, by
+// config as well, and before a data directory is made.
+func TestConfigLooksAtThisMachine(t *testing.T) {
+	folder := t.TempDir()
+	data, nowhere := filepath.Join(folder, "data"), filepath.Join(folder, "nowhere")
+	for _, c := range []struct {
+		args   []string
+		faults []string
+	}{
+		{[]string{"--gossip=127.0.0.1:0", "--cluster-key", nowhere, "--tls-cert", nowhere, "--tls-key", folder}, []string{
+			"--cluster-key: stat " + nowhere, "--tls-cert: stat " + nowhere, "--tls-key: " + folder + " is a folder",
+		}},
+		{[]string{"--gossip=127.0.0.1:0", "--node-cert", nowhere, "--node-key", nowhere, "--node-ca", nowhere}, []string{
+			"--node-cert: stat ", "--node-key: stat ", "--node-ca: stat ",
+		}},
+		{[]string{"--registration=webhook", "--registration-webhook=http://127.0.0.1:1/", "--registration-webhook-secret-file", nowhere}, []string{
+			"--registration-webhook-secret-file: stat ",
+		}},
+		{[]string{"--issuer=x", "--issuer-keys", nowhere}, []string{"--issuer-keys: stat "}},
+		{[]string{"--roles=gateway"}, []string{"--roles, join (default): " + data + " is for the first node of a cluster, which needs the role data"}},
+	} {
+		for _, command := range []string{"config", "serve"} {
+			code, out, stderr := call(t, append([]string{command, "--data", data}, c.args...)...)
+			if code != 2 || out != "" || strings.Count(stderr, "--") != len(c.faults) {
+				t.Errorf("%s %v: exit code %d, %s%s", command, c.args, code, out, stderr)
+			}
+			for _, fault := range c.faults {
+				if !strings.Contains(stderr, fault) {
+					t.Errorf("%s %v lacks %q: %s", command, c.args, fault, stderr)
+				}
+			}
+			if _, err := os.Lstat(data); err == nil {
+				t.Fatalf("%s %v made a data directory", command, c.args)
+			}
+		}
+	}
+}

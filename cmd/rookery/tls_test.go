@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -75,6 +76,14 @@ func TestClusterUnderTLS(t *testing.T) {
 	var fault *node.Fault
 	if _, err := node.Start(wrong); !errors.As(err, &fault) {
 		t.Errorf("with the certificate of another: %v", err)
+	}
+	wiped := place("2", seed)
+	wiped.Data = data("wiped")
+	if _, err := node.Start(wiped); !errors.As(err, &fault) || !strings.Contains(err.Error(), "`rookery tls node --data "+wiped.Data+"`") {
+		t.Errorf("in a folder that was emptied: %v", err)
+	}
+	if _, err := os.Lstat(wiped.Data); err == nil {
+		t.Error("what is refused for its certificate has an identity")
 	}
 
 	start(place("2", seed))

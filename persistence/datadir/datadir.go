@@ -203,3 +203,23 @@ func syncDir(path string) error {
 	}
 	return nil
 }
+
+// Resident is the node that is at home in a folder, as can be seen from outside.
+type Resident struct {
+	Node    string // UUID; empty where the folder is not there or belongs to nobody
+	Cluster string // UUID; empty until it is known
+	// Begun says that the node has been in use, or in a cluster.
+	Begun bool
+}
+
+// Look who is at home in a folder, without a lock, and without making anything.
+func Look(path string) (Resident, error) {
+	id, err := readIdentity(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Resident{}, nil
+	}
+	if err != nil {
+		return Resident{}, err
+	}
+	return Resident{Node: id.Node, Cluster: id.Cluster, Begun: id.State != stateNew || id.Number != 0}, nil
+}

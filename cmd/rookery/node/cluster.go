@@ -168,7 +168,7 @@ func (c *cluster) meet(n *Node) error {
 		return err
 	}
 	if t := c.site.tls; t != nil && (t.Node != c.node || c.dir.Cluster() != "" && t.Cluster != c.dir.Cluster()) {
-		return &Fault{[]string{"node-cert"}, fmt.Sprintf("it is for node %s of cluster %s, and this is node %s of %q", t.Node, t.Cluster, c.node, c.dir.Cluster())}
+		return notCertified(c.site, c.dir.Path(), c.node, c.dir.Cluster())
 	}
 	if c.peers, err = net.Listen("tcp", c.site.peer); err != nil {
 		return wrap("listen for other nodes", err)

@@ -105,6 +105,9 @@ func Start(cfg Config) (*Node, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
+	if err := cfg.Look(); err != nil {
+		return nil, err
+	}
 	n := &Node{
 		cfg: cfg, registry: prometheus.NewRegistry(), shards: map[uint32]*host.Shard{},
 		router: &router{}, stop: make(chan struct{}), done: make(chan struct{}), removed: make(chan struct{}),

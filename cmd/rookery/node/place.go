@@ -162,6 +162,17 @@ func (p Place) survey() (*site, error) {
 			return nil, err
 		}
 	}
+	read, err := p.read()
+	if err != nil {
+		return nil, err
+	}
+	s.key, s.tls = read.key, read.tls
+	return s, nil
+}
+
+// read the files.
+func (p Place) read() (*site, error) {
+	s := &site{}
 	var keyErr, tlsErr error
 	if p.Key != "" {
 		s.key, keyErr = readKey(p.Key)

@@ -84,11 +84,11 @@ func (l *loader) take(values []given) Faults {
 	return faults
 }
 
-// judge asks whether what was given goes together. What has a fault of its own
+// judge asks whether what was given goes together, and with this machine. What has a fault of its own
 // stands at a lower source's value, so it is not judged again.
 func (l *loader) judge() Faults {
 	var faults Faults
-	for _, err := range each(l.Config.Node.Validate()) {
+	for _, err := range each(errors.Join(l.Config.Node.Validate(), l.Config.Node.Look())) {
 		var f *node.Fault
 		if !errors.As(err, &f) {
 			if len(l.bad) == 0 {

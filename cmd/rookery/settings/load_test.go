@@ -132,6 +132,7 @@ func TestFaults(t *testing.T) {
 			"--tls-cert, tls-key (default): one is given without the other",
 			"ROOKERY_HEARTBEAT_MIN, heartbeat (default), heartbeat-max (default): 1m0s, 30s, 10m0s do not ascend",
 			"in-flight-per-conversation (default), FILE:1: in-flight: 64 for one conversation are more than 3 in all",
+			"--tls-cert: stat c: no such file or directory",
 		}},
 		{"what has a fault is not judged again", []string{"--heartbeat=x", "--heartbeat-min=40s"}, nil, "", []string{
 			`--heartbeat: "x" is not a duration such as 90s, 15m or 30d`,
