@@ -6,11 +6,14 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	peerpb "github.com/rookery-im/rookery/proto/rookery/peer/v1"
 )
@@ -98,13 +101,19 @@ func (k *link) run() {
 	cfg := &k.links.cfg
 	pause := cfg.RetryMin
 	met := false // since Gone was last told
+	var warned time.Time
 	for {
 		opened, err := k.stream()
 		if k.ctx.Err() != nil {
 			return
 		}
 		cfg.Metrics.Breaks.Inc()
-		cfg.Logger.Info("link broken", "to", k.node, "err", err)
+		if what := advice(err, cfg.TLS != nil); what != "" && time.Since(warned) >= warnEvery {
+			warned = time.Now()
+			cfg.Logger.Warn(what, "to", k.node, "err", err)
+		} else {
+			cfg.Logger.Info("link broken", "to", k.node, "err", err)
+		}
 		if opened {
 			pause, met = cfg.RetryMin, true
 		} else if met && cfg.Gone != nil && k.isRefused() && !k.links.hears(k.node) {
@@ -120,6 +129,29 @@ func (k *link) run() {
 		}
 		pause = min(2*pause, cfg.RetryMax)
 	}
+}
+
+// warnEvery is how often it is said of a link what somebody has to mend.
+const warnEvery = time.Minute
+
+// advice is what to do about a link that does not mend itself; empty where it may.
+// What gRPC makes of an error, and what the other end says, is text.
+func advice(err error, tls bool) string {
+	if err == nil {
+		return ""
+	}
+	text := err.Error()
+	switch {
+	case errors.Is(err, ErrStale):
+		return "this node has heard a later start of another one: the data directory of that one is an older copy, or runs twice; stop it, remove it from the cluster, and begin with an empty directory"
+	case status.Code(err) == codes.FailedPrecondition && strings.Contains(text, ErrStale.Error()):
+		return "another node has heard a later start of this node: its data directory is an older copy, or runs twice; stop it, remove it from the cluster, and begin with an empty directory"
+	case tls && strings.Contains(text, "first record does not look like a TLS handshake"):
+		return "the other node's links do not use TLS, and this one's do: node-cert, node-key and node-ca are missing there"
+	case !tls && strings.Contains(text, "error reading server preface"):
+		return "the other node does not answer as one without TLS does: are node-cert, node-key and node-ca missing here?"
+	}
+	return ""
 }
 
 // stream makes one and lives with it until it breaks, and says whether the

@@ -14,6 +14,7 @@ import (
 	"net"
 	"net/url"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -549,4 +550,47 @@ func TestCallerIsCalledBack(t *testing.T) {
 	}
 	b.SetPeers(map[string]string{"a": a.address})
 	b.until(func() bool { return len(b.got) == 1 })
+}
+
+// A link that does not mend itself says what to do about it, at both ends.
+func TestAdvice(t *testing.T) {
+	later := start(t, "a", 5, nil)
+	b := start(t, "b", 1, nil)
+	meet(later, b)
+	for _, n := range []struct {
+		from *node
+		to   string
+	}{{later, "b"}, {b, "a"}} {
+		if err := n.from.Send(n.to, body(0)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.until(func() bool { return len(b.got) == 1 })
+	later.until(func() bool { return len(later.got) == 1 })
+	older := start(t, "a", 4, nil)
+	older.SetPeers(map[string]string{"b": b.address})
+	b.SetPeers(map[string]string{"a": older.address})
+	secret := start(t, "s", 1, func(c *Config) { c.TLS = newAuthority(t).node("s") })
+	secret.SetPeers(map[string]string{"b": b.address})
+	plain := start(t, "p", 1, nil)
+	plain.SetPeers(map[string]string{"s": secret.address})
+	for _, c := range []struct {
+		from     *node
+		to, want string
+	}{
+		{older, "b", "a later start of this node: its data directory is an older copy"},
+		{b, "a", "a later start of another one"},
+		{secret, "b", "node-cert, node-key and node-ca are missing there"},
+		{plain, "s", "are node-cert, node-key and node-ca missing here"},
+	} {
+		_, err := c.from.to(c.to).stream()
+		if got := advice(err, c.from.cfg.TLS != nil); !strings.Contains(got, c.want) {
+			t.Errorf("%s to %s: %q of %v, want %q", c.from.cfg.Node, c.to, got, err, c.want)
+		}
+	}
+	plain.SetPeers(map[string]string{"n": "127.0.0.1:1"})
+	_, err := plain.to("n").stream()
+	if got := advice(err, false); err == nil || got != "" {
+		t.Errorf("where nobody is: %q of %v", got, err)
+	}
 }
