@@ -360,3 +360,27 @@ func TestRemovedNodeHearsOfItLater(t *testing.T) {
 	}
 	w.end(two, one)
 }
+
+// A node that is about to join takes no view yet, and finds nothing wrong with it;
+// a member does.
+func TestViewOfAnotherCluster(t *testing.T) {
+	d, err := datadir.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var said strings.Builder
+	c := &cluster{dir: d, log: slog.New(slog.NewTextHandler(&said, nil))}
+	v := &control.View{Version: 1, Cluster: "0d3f2a52-64b9-4dfb-9f0f-3a5a2c1f7f10"}
+	if c.take(v); said.Len() != 0 || c.view() != nil {
+		t.Errorf("before it joins: %s", said.String())
+	}
+	if err := d.Belong("b1d7ad3c-2f4e-4e0c-9a35-0c1f54d3a1c9", 2, 1); err != nil {
+		t.Fatal(err)
+	}
+	if c.take(v); !strings.Contains(said.String(), "another cluster") || c.view() != nil {
+		t.Errorf("a member says %q", said.String())
+	}
+	if err := d.Close(); err != nil {
+		t.Error(err)
+	}
+}

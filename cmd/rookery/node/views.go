@@ -29,8 +29,10 @@ func (c *cluster) committed(v *control.View) {
 // take over a view, unless it is older.
 func (c *cluster) take(v *control.View) {
 	was := c.view()
-	if v.Cluster != c.dir.Cluster() {
-		c.log.Warn("a view of another cluster", "cluster", v.Cluster)
+	if own := c.dir.Cluster(); v.Cluster != own {
+		if own != "" { // else it is about to be taken in, and is told again then
+			c.log.Warn("a view of another cluster", "cluster", v.Cluster, "own", own)
+		}
 		return
 	}
 	if !v.Newer(was) {
