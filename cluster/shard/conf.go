@@ -116,7 +116,7 @@ func (g *Group) handOver() {
 
 // Changing says whether a change of the configuration, or of the leader, is
 // under way.
-func (g *Group) Changing() bool { return g.changing || g.handing }
+func (g *Group) Changing() bool { return g.changing || g.handing || !g.sealed() }
 
 func (g *Group) changeable() error {
 	switch {
@@ -188,18 +188,8 @@ func (g *Group) applyConf(e *raftpb.Entry) error {
 		return fmt.Errorf("entry of unknown type %v", e.GetType())
 	}
 	g.changes++
-	here := g.configured()
 	g.conf = g.node.ApplyConfChange(change)
-	if here && !g.configured() {
-		g.set.quit(g)
-	}
 	return g.applyMembers(change.AsV2())
-}
-
-// configured says whether the configuration has this replica, if only as a learner. A
-// snapshot may be older than the change that added who it is for.
-func (g *Group) configured() bool {
-	return slices.Contains(g.conf.GetVoters(), g.Replica()) || slices.Contains(g.conf.GetLearners(), g.Replica())
 }
 
 // applyMembers has the members follow the configuration.
@@ -212,11 +202,8 @@ func (g *Group) applyMembers(change *raftpb.ConfChangeV2) error {
 	for _, c := range change.GetChanges() {
 		switch id := c.GetNodeId(); c.GetType() {
 		case raftpb.ConfChangeRemoveNode:
-			node := members[id]
-			delete(g.voices, id)
-			if delete(members, id); node != "" {
-				defer g.tellRemoved(node, id)
-			}
+			g.remove(id, members[id])
+			delete(members, id)
 		case raftpb.ConfChangeAddNode, raftpb.ConfChangeAddLearnerNode:
 			if added.GetId() == id {
 				members[id] = added.GetNode()

@@ -105,6 +105,8 @@ type Group struct {
 	changing                           bool              // a change of the configuration was begun
 	changes                            uint64            // applied
 	changeIndex                        uint64            // of its entry, once it was in a Ready
+	sealAt                             uint64            // see seal.go
+	removed                            map[uint64]string // replicas that are to be told, and where
 	voices                             map[uint64]uint64 // when replicas were heard last, in ticks of the Set
 	handing                            bool              // leadership over
 	heir                               uint64            // who gets it, once no proposal is in flight
@@ -199,6 +201,7 @@ func (g *Group) tick() {
 	g.maybeStand()
 	g.handOver()
 	g.lonely()
+	g.seal()
 	if (g.set.ticks+uint64(g.id))%uint64(g.set.config.ElectionTicks) == 0 {
 		g.follow()
 	}
@@ -310,6 +313,7 @@ func (g *Group) observe(rd *raft.Ready) {
 
 func (g *Group) becomeElected() {
 	g.role, g.leadTerm, g.voices = Elected, g.term, map[uint64]uint64{}
+	g.sealAt, g.removed = 0, nil
 }
 
 func (g *Group) becomeLeading() {
@@ -390,6 +394,7 @@ func (g *Group) applyEntry(e *raftpb.Entry) error {
 	if g.role == Elected && e.GetTerm() == g.leadTerm {
 		g.becomeLeading()
 	}
+	g.dismiss()
 	if g.proposal.stage == proposed && g.proposal.index == e.GetIndex() {
 		g.machine.Committed(g.endProposal())
 		g.handOver()

@@ -63,12 +63,13 @@ func (s *Set) Take(node string, body []byte) error {
 	return nil
 }
 
-// tellRemoved tells a replica that it is one no more, if that is so: nobody sends
-// it the entry that says it. A leader that has applied an entry of its term knows
+// tellRemoved tells a replica that it is one no more, if that is so and nobody can need
+// its vote (seal.go): it does not go by itself, and nobody sends it the entry that
+// says it. A leader that has applied an entry of its term knows
 // of every replica that was ever added, for a replica begins only after that was
 // applied by the leader that added it.
 func (g *Group) tellRemoved(node string, replica uint64) {
-	if _, ok := g.members[replica]; ok || g.role != Leading {
+	if _, ok := g.members[replica]; ok || g.role != Leading || !g.sealed() {
 		return
 	}
 	g.set.ship(node, &shardpb.Parcel{Group: g.id, Replica: replica, Body: &shardpb.Parcel_Removed{
@@ -102,9 +103,16 @@ func (s *Set) removed(p *shardpb.Parcel, r *shardpb.Removed) {
 	}
 }
 
-// lonely counts how long there was no leader, and asks the others then.
+// configured says whether the configuration has this replica, if only as a learner. A
+// snapshot may be older than the change that added who it is for.
+func (g *Group) configured() bool {
+	return slices.Contains(g.conf.GetVoters(), g.Replica()) || slices.Contains(g.conf.GetLearners(), g.Replica())
+}
+
+// lonely counts how long there was no leader, or none that speaks to who is a
+// member no more, and asks the others then.
 func (g *Group) lonely() {
-	if g.leader != 0 {
+	if g.leader != 0 && g.configured() {
 		g.alone = 0
 		return
 	}
