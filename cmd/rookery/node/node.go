@@ -144,9 +144,6 @@ func (n *Node) openData() error {
 	if len(n.cfg.Place.Join) > 0 {
 		origin = datadir.Joins
 	}
-	if origin == datadir.Creates && n.dir.Number() == 0 && !n.cfg.Place.forData() {
-		return errors.New("node: roles: the first node of a cluster keeps its data, and needs the role data; one that joins says join")
-	}
 	if err := n.dir.Begin(origin); err != nil {
 		return err
 	}
